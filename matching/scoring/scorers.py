@@ -1,0 +1,166 @@
+"""The five components of a score, each in [0, 1], higher is better, and their weighted mean (contract, section 4).
+
+`rough` is the single-precision pass over many rows that finds who may be among the best; `exact` finishes the few in
+double precision, rounded to the contract's 6 places. The two differ by less than ROUGH_ERROR.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matching.scoring.filters import Selector, price_units
+from matching.scoring.types import Query
+from miners.registry import bitmaps
+from miners.registry.bitmaps import Rows, Words
+from miners.registry.prices import UNITS
+from miners.registry.store import Registry
+from miners.registry.terms import Kind
+
+F8: TypeAlias = NDArray[np.float64]
+F4: TypeAlias = NDArray[np.float32]
+RoughScore: TypeAlias = Callable[[Selector, int], F4]
+
+PLACES = 6
+ROUGH_ERROR = 4e-6  # rounding of five single-precision terms, trust's staleness, and one unit of the sixth place
+UNKNOWN_RTT_MS = 150.0  # a region that no table knows (contract, section 7)
+RTT_SCALE_MS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the scorers of one match share: worked out once, from the query and who is eligible."""
+
+    ceiling: int  # highest price that scores, in registry units: max_price or the dearest of the eligible
+    ceiling_price: float  # the same in tokens, as it was asked
+    asked: tuple[Words, ...]  # one bitmap a distinct capability asked for
+    near: Words | None  # with spillover: the miners of the asked region
+
+
+def terms_of(registry: Registry, query: Query, eligible: Words) -> Terms:
+    words = len(eligible)
+    names = dict.fromkeys((*query.capabilities_any, *query.capabilities_all))
+    asked = tuple(registry.terms.words(Kind.CAPABILITY, name, words) for name in names)
+    near = registry.terms.region_taken(query.region, words) if query.spillover and query.region is not None else None
+    if query.max_price is not None:
+        return Terms(price_units(query.max_price), float(query.max_price), asked, near)
+    ceiling = _dearest(registry, eligible)
+    return Terms(ceiling, ceiling / UNITS, asked, near)
+
+
+def score_cap(registry: Registry, terms: Terms, rows: Rows) -> F8:
+    """|asked ∩ has| / |asked|; 1 when nothing was asked."""
+    if not terms.asked:
+        return np.ones(len(rows))
+    has = np.zeros(len(rows))
+    for words in terms.asked:
+        has += bitmaps.test_rows(words, rows)
+    return has / len(terms.asked)
+
+
+def score_price(registry: Registry, terms: Terms, rows: Rows) -> F8:
+    """clip(1 - p / c, 0, 1), p the effective price, c the ceiling; c = 0 gives 1."""
+    if terms.ceiling_price == 0:
+        return np.ones(len(rows))
+    return np.clip(1 - registry.columns.price[rows] / UNITS / terms.ceiling_price, 0, 1)
+
+
+def score_latency(registry: Registry, terms: Terms, rows: Rows) -> F8:
+    """1 - r/n within the miner's region, 0.5 unknown; with spillover scaled by max(0, 1 - rtt / 300 ms)."""
+    score: F8 = registry.columns.latency_score[rows]
+    if terms.near is not None:
+        score = score * np.where(bitmaps.test_rows(terms.near, rows), 1.0, _far())
+    return score
+
+
+def score_trust(registry: Registry, now: float, rows: Rows) -> F8:
+    """(2 + s) / (4 + s + f), both counts faded up to now (contract, section 5)."""
+    return registry.trust.exact(rows, now)
+
+
+def score_load(registry: Registry, rows: Rows) -> F8:
+    """f / (f + 1), f = max_parallel - occupied; 0 for a miner that is full."""
+    columns = registry.columns
+    free = columns.max_parallel[rows].astype(np.int64) - columns.own[rows] - columns.foreign[rows]
+    free = np.maximum(free, 0)
+    result: F8 = free / (free + 1)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Rows with their components (shape (5, n), in the order of Weights) and scores in whole 1e-6."""
+
+    rows: Rows
+    parts: F8
+    score: NDArray[np.int64]
+    degraded: NDArray[np.bool_]
+
+
+def exact(registry: Registry, query: Query, terms: Terms, rows: Rows, now: float) -> Scored:
+    w = query.weights
+    parts = np.stack([
+        score_cap(registry, terms, rows),
+        score_price(registry, terms, rows),
+        score_latency(registry, terms, rows),
+        score_trust(registry, now, rows),
+        score_load(registry, rows),
+    ])  # fmt: skip
+    weighted = parts[0] * w.cap + parts[1] * w.price + parts[2] * w.latency + parts[3] * w.trust + parts[4] * w.load
+    mean = weighted / (w.cap + w.price + w.latency + w.trust + w.load)
+    degraded = registry.columns.f_state[rows] < 1
+    mean[degraded] *= 0.5
+    return Scored(rows, parts, np.rint(mean * 10**PLACES).astype(np.int64), degraded)
+
+
+def rough(registry: Registry, query: Query, terms: Terms) -> RoughScore:
+    """A function that scores rows (an index array or a slice, and how many they are) within ROUGH_ERROR."""
+    w, columns = query.weights, registry.columns
+    total = w.cap + w.price + w.latency + w.trust + w.load
+    constant = (0.0 if terms.asked else w.cap) + w.price
+    weighed = [(columns.f_latency, w.latency), (columns.f_trust, w.trust), (columns.f_load, w.load)]
+    if terms.ceiling_price > 0:
+        weighed.append((columns.f_price, -w.price / terms.ceiling_price))
+    factors = [(column, np.float32(weight / total)) for column, weight in weighed if weight]
+    base = np.float32(constant / total)
+    far = None if terms.near is None else np.where(bitmaps.to_mask(terms.near), np.float32(1), np.float32(_far()))
+
+    def score(sel: Selector, n: int) -> F4:
+        result = np.full(n, base, np.float32)
+        buffer = np.empty(n, np.float32)
+        for column, weight in factors:
+            np.multiply(column[sel], weight, out=buffer)
+            if far is not None and column is columns.f_latency:
+                buffer *= far[sel]
+            result += buffer
+        if terms.asked and w.cap:
+            has = np.zeros(n, np.float32)
+            for words in terms.asked:
+                has += _bits(words, sel)
+            has *= np.float32(w.cap / total / len(terms.asked))
+            result += has
+        result *= columns.f_state[sel]
+        return result
+
+    return score
+
+
+def _bits(words: Words, sel: Selector) -> NDArray[np.bool_]:
+    if isinstance(sel, slice):  # a block of whole words
+        return bitmaps.to_mask(words[sel.start >> 6 : sel.stop >> 6])
+    return bitmaps.test_rows(words, sel)
+
+
+def _far() -> float:
+    return max(0.0, 1 - UNKNOWN_RTT_MS / RTT_SCALE_MS)
+
+
+def _dearest(registry: Registry, eligible: Words) -> int:
+    """The highest effective price among the eligible, 0 where there are none."""
+    mask = bitmaps.to_mask(eligible)
+    rough_prices = registry.columns.f_price[: len(mask)]
+    highest = np.maximum.reduce(rough_prices, where=mask, initial=np.float32(0))
+    rows = np.flatnonzero(mask & (rough_prices >= highest))
+    return int(registry.columns.price[rows].max(initial=0))

@@ -1,0 +1,141 @@
+"""The registry's columns: one table names each with its type, unit, default and meaning; all else derives from it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Column(NamedTuple):
+    name: str
+    dtype: str
+    default: float
+    meaning: str
+
+
+NAN = float("nan")
+INF = float("inf")
+
+COLUMNS = (
+    # durable, from MinerRow
+    Column("version", "i8", 0, "row version held"),
+    Column("session", "i8", 0, "session number of the live token"),
+    Column("key_tag", "u8", 0, "first 8 bytes of the keyed hash of the api key"),
+    Column("gpu_vram", "f8", 0, "GB of one GPU"),
+    Column("ram_gb", "f8", 0, "GB"),
+    Column("gpu_count", "u4", 0, "GPUs"),
+    Column("cpu_cores", "u4", 0, "cores"),
+    Column("own_price", "i8", 0, "the miner's own price, 1e-8 tokens"),
+    Column("price_cap", "i8", -1, "operator's cap, 1e-8 tokens; -1 = none"),
+    Column("max_parallel", "u2", 1, "slots"),
+    Column("region", "u4", 0, "term code of the region"),
+    Column("trust_s", "f8", 0, "successes as of trust_at"),
+    Column("trust_f", "f8", 0, "failures as of trust_at"),
+    Column("trust_at", "f8", 0, "epoch seconds"),
+    Column("latency_mean", "f8", NAN, "ms, measured by the hub"),
+    Column("latency_count", "u4", 0, "measurements behind latency_mean"),
+    Column("attested_until", "f8", 0, "epoch seconds"),
+    Column("drains", "u1", 0, "1 = the miner's own word, 2 = the operator's"),
+    # live, from reports and the ledger
+    Column("last_seen", "f8", -INF, "last contact, epoch seconds of the hub"),
+    Column("ts", "f8", -INF, "newest ordering ts of the miner's own clock, epoch seconds"),
+    Column("queue_len", "u4", 0, "reported jobs waiting"),
+    Column("jobs", "u4", 0, "reported current jobs"),
+    Column("busy", "u1", 0, "1 = reported busy"),
+    Column("foreign", "u4", 0, "occupied slots that the ledger does not explain"),
+    Column("own", "u4", 0, "live reservations and holds"),
+    Column("reported_latency", "f8", NAN, "ms"),
+    Column("temp_c", "f4", NAN, "degrees Celsius"),
+    Column("mem_free_gb", "f8", NAN, "GB"),
+    # derived
+    Column("price", "i8", 0, "effective price, 1e-8 tokens"),
+    Column("price_source", "u1", 0, "index into PRICE_SOURCES"),
+    Column("latency", "f8", NAN, "effective latency, ms"),
+    Column("latency_score", "f8", 0.5, "1 - r/n within the region; 0.5 = unknown"),
+    Column("id_order", "i8", 0, "orders as miner_id does by code point"),
+    Column("generation", "u4", 0, "how often the slot was given away"),
+    # single-precision copies for the first, rough scoring pass
+    Column("f_price", "f4", 0, "effective price, tokens"),
+    Column("f_latency", "f4", 0.5, "latency_score"),
+    Column("f_trust", "f4", 0.5, "trust, a little stale"),
+    Column("f_load", "f4", 0, "f / (f + 1)"),
+    Column("f_state", "f4", 1, "0.5 where degraded"),
+)
+
+KEPT_OVER_REUSE = frozenset({"generation"})
+LIVE_COLUMNS = ("ts", "queue_len", "jobs", "busy", "foreign", "reported_latency", "temp_c", "mem_free_gb")
+
+
+class Columns:
+    """One array a column, all of the same capacity; objects (ids, addresses, term codes) in lists beside them."""
+
+    version: NDArray[np.int64]
+    session: NDArray[np.int64]
+    key_tag: NDArray[np.uint64]
+    gpu_vram: NDArray[np.float64]
+    ram_gb: NDArray[np.float64]
+    gpu_count: NDArray[np.uint32]
+    cpu_cores: NDArray[np.uint32]
+    own_price: NDArray[np.int64]
+    price_cap: NDArray[np.int64]
+    max_parallel: NDArray[np.uint16]
+    region: NDArray[np.uint32]
+    trust_s: NDArray[np.float64]
+    trust_f: NDArray[np.float64]
+    trust_at: NDArray[np.float64]
+    latency_mean: NDArray[np.float64]
+    latency_count: NDArray[np.uint32]
+    attested_until: NDArray[np.float64]
+    drains: NDArray[np.uint8]
+    last_seen: NDArray[np.float64]
+    ts: NDArray[np.float64]
+    queue_len: NDArray[np.uint32]
+    jobs: NDArray[np.uint32]
+    busy: NDArray[np.uint8]
+    foreign: NDArray[np.uint32]
+    own: NDArray[np.uint32]
+    reported_latency: NDArray[np.float64]
+    temp_c: NDArray[np.float32]
+    mem_free_gb: NDArray[np.float64]
+    price: NDArray[np.int64]
+    price_source: NDArray[np.uint8]
+    latency: NDArray[np.float64]
+    latency_score: NDArray[np.float64]
+    id_order: NDArray[np.int64]
+    generation: NDArray[np.uint32]
+    f_price: NDArray[np.float32]
+    f_latency: NDArray[np.float32]
+    f_trust: NDArray[np.float32]
+    f_load: NDArray[np.float32]
+    f_state: NDArray[np.float32]
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = 0
+        for column in COLUMNS:
+            setattr(self, column.name, np.zeros(0, column.dtype))
+        self.grow(capacity)
+
+    def grow(self, capacity: int) -> None:
+        for column in COLUMNS:
+            old: NDArray[Any] = getattr(self, column.name)
+            new = (
+                np.full(capacity, column.default, column.dtype) if column.default else np.zeros(capacity, column.dtype)
+            )
+            new[: self.capacity] = old
+            setattr(self, column.name, new)
+        self.capacity = capacity
+
+    def clear(self, slot: int) -> None:
+        for column in COLUMNS:
+            if column.name not in KEPT_OVER_REUSE:
+                getattr(self, column.name)[slot] = column.default
+
+    def clear_live(self, slot: int) -> None:
+        """Forget what was reported; last contact and the ledger's count stay."""
+        for column in COLUMNS:
+            if column.name in LIVE_COLUMNS:
+                getattr(self, column.name)[slot] = column.default
+
+    @property
+    def nbytes(self) -> int:
+        return sum(getattr(self, column.name).nbytes for column in COLUMNS)

@@ -1,0 +1,50 @@
+"""Effective prices: the override in force, else the miner's own, never above its cap (contract, section 4)."""
+
+import heapq
+
+from miners.registry.columns import INF, Columns
+from miners.registry.records import PriceSource, PriceWindow
+
+PRICE_SOURCES = tuple(PriceSource)
+UNITS = 10**8  # a price is kept as an integer of 1e-8 tokens
+
+
+class Prices:
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._windows: dict[int, tuple[PriceWindow, ...]] = {}  # slot -> overrides, newest first
+        self._changes: list[tuple[float, int]] = []  # when a window of a slot opens or closes
+
+    def windows(self, slot: int) -> tuple[PriceWindow, ...]:
+        return self._windows.get(slot, ())
+
+    def put(self, slot: int, windows: tuple[PriceWindow, ...], now: float) -> None:
+        if windows:
+            self._windows[slot] = windows
+        else:
+            self._windows.pop(slot, None)
+        self._settle(slot, now)
+
+    def refresh(self, now: float) -> None:
+        while self._changes and self._changes[0][0] <= now:
+            _, slot = heapq.heappop(self._changes)
+            if slot in self._windows:  # a slot given away since merely settles once more
+                self._settle(slot, now)
+
+    def _settle(self, slot: int, now: float) -> None:
+        columns = self._columns
+        price, source = int(columns.own_price[slot]), PriceSource.OWN
+        windows = self._windows.get(slot, ())
+        for window in windows:
+            if window.starts_at <= now < window.ends_at:
+                price, source = window.price, PriceSource.OVERRIDE
+                break
+        cap = int(columns.price_cap[slot])
+        if 0 <= cap < price:
+            price, source = cap, PriceSource.CAP
+        columns.price[slot] = price
+        columns.f_price[slot] = price / UNITS
+        columns.price_source[slot] = PRICE_SOURCES.index(source)
+        ahead = [t for window in windows for t in (window.starts_at, window.ends_at) if now < t < INF]
+        if ahead:
+            heapq.heappush(self._changes, (min(ahead), slot))

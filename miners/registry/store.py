@@ -1,0 +1,295 @@
+"""The live registry: a columnar copy of every miner, in each process, which alone answers a match.
+
+Guarantees. One owner: every public method takes `lock`, and a caller that reads the columns holds it meanwhile, since
+NumPy lets go of the GIL inside copies and a reader would see torn rows. Rows are idempotent and ordered by version;
+reports are ordered by the miner's own ts where it is near the hub's clock. The clock is an argument: nothing here
+reads one. A crash loses what was reported since the last write-behind, and no durable fact.
+"""
+
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+
+from miners.registry import bitmaps, listing, views, writing
+from miners.registry.columns import INF, Columns
+from miners.registry.forgetting import Trust
+from miners.registry.order import IdOrder
+from miners.registry.prices import Prices
+from miners.registry.ranges import RangeIndex
+from miners.registry.ranks import Ranks
+from miners.registry.records import LiveStatus, MinerRow, MinerView, Report, State
+from miners.registry.states import States
+from miners.registry.terms import Terms
+
+
+class Registry:
+    def __init__(
+        self,
+        *,
+        session_ttl_s: float,
+        grace_s: float,
+        half_life_s: float,
+        capacity: int = 1024,
+        rank_max_age_s: float = 1.0,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.slots: dict[str, int] = {}
+        self.ids: list[str] = []  # by slot; "" = free
+        self.addrs: list[str] = []
+        self.codes: list[bytes] = []  # term codes of a slot: region, proto, GPU, then accel, tags, capabilities
+        self._free_slots: list[int] = []
+        self._dirty: set[int] = set()
+        capacity = max(64, (capacity + 63) & ~63)
+        words = bitmaps.words_for(capacity)
+        self.columns = Columns(capacity)
+        self.terms = Terms(words)
+        self.ranges = {name: RangeIndex(words) for name in writing.RANGED}
+        self.states = States(self.columns, session_ttl_s=session_ttl_s, grace_s=grace_s)
+        self.trust = Trust(self.columns, half_life_s=half_life_s)
+        self.prices = Prices(self.columns)
+        self.ranks = Ranks(self.columns, self.states, self.terms, max_age_s=rank_max_age_s)
+        self.order = IdOrder()
+
+    # ---- what a match needs; the caller holds the lock
+
+    @property
+    def size(self) -> int:
+        """Slots ever given away: every array is read up to here."""
+        return len(self.ids)
+
+    def refresh(self, now: float) -> None:
+        """Bring everything that follows from the time up to now."""
+        moved = self.states.refresh(now, self.size)
+        if moved is not None:
+            for region in np.unique(self.columns.region[moved]):
+                self.ranks.touch(int(region))
+        self.prices.refresh(now)
+        self.trust.refresh(now, self.size)
+        self.ranks.refresh(now, bitmaps.words_for(self.size))
+
+    # ---- durable rows
+
+    def upsert(self, row: MinerRow, *, now: float, last_seen: float | None = None) -> bool:
+        """Take a row; False where the version held is newer or the same. last_seen = a contact at that time."""
+        with self.lock:
+            slot = self.slots.get(row.miner_id)
+            if slot is not None and row.version <= self.columns.version[slot]:
+                return False
+            if slot is None:
+                slot = self._allocate(row.miner_id)
+                self.order.add(row.miner_id, self.slots, self.columns.id_order)
+            writing.write_row(self, slot, row, now)
+            if last_seen is not None:
+                self._contact(slot, last_seen)
+            return True
+
+    def load(self, rows: Iterable[tuple[MinerRow, LiveStatus | None]], *, now: float) -> None:
+        """Fill from the database: as upsert, with what each miner last reported; ids are put in order once."""
+        with self.lock:
+            new = []
+            for row, live in rows:
+                slot = self.slots.get(row.miner_id)
+                if slot is not None and row.version <= self.columns.version[slot]:
+                    continue
+                if slot is None:
+                    slot = self._allocate(row.miner_id)
+                    new.append(row.miner_id)
+                writing.write_row(self, slot, row, now)
+                if live is not None:
+                    writing.restore_live(self, slot, live)
+            self.order.add_all(new, self.slots, self.columns.id_order)
+            self.states.expire_at_once()
+
+    def remove(self, miner_id: str) -> bool:
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            if slot is None:
+                return False
+            writing.drop_terms(self, slot)
+            self.order.remove(miner_id)
+            self.ranks.touch(int(self.columns.region[slot]))
+            self.prices.put(slot, (), -INF)
+            self.states.clear(slot)
+            self.columns.clear(slot)
+            self.columns.generation[slot] += 1
+            del self.slots[miner_id]
+            self.ids[slot] = self.addrs[slot] = ""
+            self.codes[slot] = b""
+            self._dirty.discard(slot)
+            self._free_slots.append(slot)
+            return True
+
+    # ---- live data
+
+    def touch(self, miner_id: str, *, now: float) -> bool:
+        """Renew the lease; False where the miner is unknown."""
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            if slot is None:
+                return False
+            self._contact(slot, now)
+            return True
+
+    def report(self, miner_id: str, report: Report) -> bool:
+        """Renew the lease and apply what is named; False where the miner is unknown or the report came late."""
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            if slot is None:
+                return False
+            self._contact(slot, report.at)
+            columns = self.columns
+            if report.ts is not None:
+                if report.ts < columns.ts[slot]:
+                    return False
+                columns.ts[slot] = report.ts
+            self._apply_load(slot, report)
+            if report.latency_ms is not None:
+                columns.reported_latency[slot] = report.latency_ms
+                writing.settle_latency(self, slot)
+            if report.temp_c is not None:
+                columns.temp_c[slot] = report.temp_c
+            if report.mem_free_gb is not None:
+                columns.mem_free_gb[slot] = report.mem_free_gb
+            return True
+
+    def add_own(self, miner_id: str, delta: int) -> None:
+        """Count a reservation or hold that began (+1) or ended (-1); the ledger alone calls this."""
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            if slot is not None:
+                self.columns.own[slot] = max(0, int(self.columns.own[slot]) + delta)
+                self.states.refresh_free(slot)
+
+    def drain_dirty(self) -> list[tuple[str, LiveStatus]]:
+        """What was reported since the last call, for write-behind."""
+        with self.lock:
+            slots, self._dirty = self._dirty, set()
+            return [(self.ids[slot], views.live_of(self, slot)) for slot in slots]
+
+    # ---- questions about one miner
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __contains__(self, miner_id: str) -> bool:
+        return miner_id in self.slots
+
+    def session_of(self, miner_id: str) -> int | None:
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            return None if slot is None else int(self.columns.session[slot])
+
+    def key_tag_of(self, miner_id: str) -> int | None:
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            return None if slot is None else int(self.columns.key_tag[slot])
+
+    def is_disabled(self, miner_id: str) -> bool:
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            return slot is not None and bitmaps.has_bit(self.states.disabled, slot)
+
+    def is_offline(self, miner_id: str, *, now: float) -> bool:
+        """Logged out, silent for longer than the grace period, or unknown."""
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            return slot is None or self.is_silent(slot, now)
+
+    def lease_expires_at(self, miner_id: str) -> float:
+        """Epoch seconds; KeyError for an unknown miner."""
+        with self.lock:
+            return float(self.columns.last_seen[self.slots[miner_id]]) + self.states.session_ttl_s
+
+    def get(self, miner_id: str, *, now: float) -> MinerView | None:
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            if slot is None:
+                return None
+            self.prices.refresh(now)
+            return views.view_of(self, slot, now)
+
+    def page(
+        self,
+        *,
+        now: float,
+        limit: int,
+        cursor: str | None = None,
+        state: str | None = None,
+        region: str | None = None,
+        capability: str | None = None,
+        tag: str | None = None,
+        min_vram_gb: float | None = None,
+        q: str | None = None,
+    ) -> tuple[list[MinerView], str | None]:
+        """Miners in the order of their ids, after the cursor (the last id seen), and the next cursor or None.
+
+        region is taken as a match takes it, as a prefix too; q is a substring of id, address or GPU name.
+        """
+        wanted = listing.Wanted(
+            state=state, region=region, capability=capability, tag=tag, min_vram_gb=min_vram_gb, q=q
+        )
+        with self.lock:
+            self.refresh(now)
+            return listing.page(self, wanted, now=now, limit=limit, cursor=cursor)
+
+    def counts(self, *, now: float) -> dict[str, dict[State, int]]:
+        """Miners by region and state; states that nobody is in are left out."""
+        with self.lock:
+            self.refresh(now)
+            return listing.counts(self)
+
+    def mean_latency_ms(self, *, now: float) -> float | None:
+        """The mean effective latency of the miners that could be matched, None where none is known."""
+        with self.lock:
+            self.refresh(now)
+            return listing.mean_latency_ms(self)
+
+    # ---- inside
+
+    def is_silent(self, slot: int, now: float) -> bool:
+        """Offline by slot; the caller holds the lock."""
+        silent = now - float(self.columns.last_seen[slot]) > self.states.grace_s
+        return silent or bitmaps.has_bit(self.states.logged_out, slot)
+
+    def _allocate(self, miner_id: str) -> int:
+        if self._free_slots:
+            slot = self._free_slots.pop()
+            self.ids[slot] = miner_id
+        else:
+            slot = len(self.ids)
+            if slot == self.columns.capacity:
+                self._grow(2 * slot)
+            self.ids.append(miner_id)
+            self.addrs.append("")
+            self.codes.append(b"")
+        self.slots[miner_id] = slot
+        return slot
+
+    def _grow(self, capacity: int) -> None:
+        words = bitmaps.words_for(capacity)
+        self.columns.grow(capacity)
+        self.states.grow(words)
+        self.terms.grow(words)
+        for index in self.ranges.values():
+            index.grow(words)
+
+    def _contact(self, slot: int, now: float) -> None:
+        self._dirty.add(slot)
+        if self.states.contact(slot, now):
+            self.ranks.touch(int(self.columns.region[slot]))
+
+    def _apply_load(self, slot: int, report: Report) -> None:
+        """foreign = max(0, reported - own at the moment of the report); one that names none of the three leaves it."""
+        if report.queue_len is None and report.busy is None and report.jobs is None:
+            return
+        columns = self.columns
+        if report.queue_len is not None:
+            columns.queue_len[slot] = report.queue_len
+        if report.busy is not None:
+            columns.busy[slot] = report.busy
+        if report.jobs is not None:
+            columns.jobs[slot] = report.jobs
+        reported = max(int(columns.queue_len[slot]), int(columns.jobs[slot]), int(columns.busy[slot]))
+        columns.foreign[slot] = max(0, reported - int(columns.own[slot]))
+        self.states.refresh_free(slot)
