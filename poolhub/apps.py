@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class PoolhubConfig(AppConfig):
+    name = "poolhub"
+    verbose_name = "Pool Hub"
+
+    def ready(self) -> None:
+        from poolhub import checks  # noqa: F401, PLC0415 - registers the checks, once the apps are there

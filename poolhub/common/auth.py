@@ -1,0 +1,82 @@
+"""Shared secrets in headers. The answer never tells which part of a credential was wrong."""
+
+import hmac
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.conf import settings
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from poolhub.common.errors import Forbidden, NotConfigured, Unauthorized
+from poolhub.common.network import allowed, request_address
+
+
+def secret_matches(given: str | None, accepted: Sequence[str]) -> bool:
+    """Constant time in what is compared; every accepted value is valid at once, so that secrets can be rotated."""
+    if not given:
+        return False
+    found = False
+    for secret in accepted:
+        found |= hmac.compare_digest(given.encode(), secret.encode())
+    return found
+
+
+class SharedSecret(BasePermission):
+    header: ClassVar[str]
+    setting_name: ClassVar[str]
+    allowlist_name: ClassVar[str | None] = None
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        check_secret(
+            given=request.headers.get(self.header),
+            address=request_address(request._request),
+            header=self.header,
+            setting_name=self.setting_name,
+            allowlist_name=self.allowlist_name,
+        )
+        return True
+
+
+def check_secret(*, given: str | None, address: str, header: str, setting_name: str, allowlist_name: str | None) -> None:
+    """Raise unless ``given`` is a value of that setting and comes from an allowed address. Sockets use it too."""
+    accepted: Sequence[str] = getattr(settings, setting_name)
+    if not accepted:
+        raise NotConfigured(f"This route needs {setting_name}, which is not set.")
+    if allowlist_name and not allowed(address, getattr(settings, allowlist_name)):
+        raise Forbidden("This address is not on the allowlist.", code="address_not_allowed")
+    if not secret_matches(given, accepted):
+        raise Unauthorized(f"{header} is missing or wrong.", scheme=header)
+
+
+class CoordinatorSecret(SharedSecret):
+    header = "X-Coordinator-Secret"
+    setting_name = "COORDINATOR_SHARED_SECRET"
+    allowlist_name = "COORDINATOR_ALLOWLIST"
+
+
+class AdminSecret(SharedSecret):
+    header = "X-Admin-Secret"
+    setting_name = "ADMIN_SHARED_SECRET"
+    allowlist_name = "ADMIN_ALLOWLIST"
+
+
+class AdminSecretOrStaff(AdminSecret):
+    """The admin secret, or a Django staff session (with its CSRF token on a method that writes)."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if self.header not in request.headers and self._is_staff(request):
+            return True
+        return super().has_permission(request, view)
+
+    def _is_staff(self, request: Request) -> bool:
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+            return False
+        user = request._request.user
+        if not (user.is_active and user.is_staff):
+            return False
+        if not allowed(request_address(request._request), settings.ADMIN_ALLOWLIST):
+            raise Forbidden("This address is not on the allowlist.", code="address_not_allowed")
+        SessionAuthentication().enforce_csrf(request)
+        return True

@@ -1,0 +1,18 @@
+"""The hub's Prometheus metrics (api.md, section 10). Counters add up over worker processes; gauges are the scraped process's."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+MATCH_LATENCY = Histogram(
+    "poolhub_match_latency_ms",
+    "Time to answer one match, in ms",
+    buckets=(0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1000),
+)
+MATCH_REQUESTS = Counter("poolhub_match_requests_total", "Matches answered", ["outcome"])
+MATCH_REJECTIONS = Counter("poolhub_match_rejections_total", "Miners rejected, by first failed constraint", ["constraint"])
+HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
+FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
+RATELIMIT_UNCHECKED = Counter("poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"])
+
+MINERS_ONLINE = Gauge("poolhub_miners_online", "Miners online or degraded", ["region"], multiprocess_mode="mostrecent")
+REGISTRY_LAG = Gauge("poolhub_registry_lag_ms", "Age of the oldest change not yet applied, in ms", multiprocess_mode="mostrecent")
+RESERVATIONS_ACTIVE = Gauge("poolhub_reservations_active", "Live reservations", multiprocess_mode="mostrecent")

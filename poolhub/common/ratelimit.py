@@ -1,0 +1,40 @@
+"""Rate limits by client address, on django-ratelimit.
+
+Shared through the Redis cache; without Redis each process counts for itself. The window is fixed, so up to twice the
+rate may pass around its edge. A cache that fails lets the request through: it is logged once and counted.
+"""
+
+import logging
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
+from redis.exceptions import RedisError
+
+from poolhub.common.errors import TooManyRequests
+from poolhub.common.metrics import RATELIMIT_UNCHECKED
+from poolhub.common.network import rate_key, request_address
+
+logger = logging.getLogger(__name__)
+
+_failing: set[str] = set()
+
+
+def check(request: HttpRequest, *, group: str, rate: str) -> None:
+    """Count this request in ``group``; raise ``TooManyRequests`` over ``rate`` (like ``50/s``; empty is off)."""
+    if not rate or not settings.RATELIMIT_ENABLE:
+        return
+    key = rate_key(request_address(request))
+    try:
+        usage = get_usage(request, group=group, key=lambda _group, _request: key, rate=rate, increment=True)
+    except (RedisError, OSError) as exc:
+        RATELIMIT_UNCHECKED.labels(group=group).inc()
+        if group not in _failing:
+            _failing.add(group)
+            logger.warning("The rate limit of %s is off while the cache fails: %s", group, exc)
+        return
+    if group in _failing:
+        _failing.discard(group)
+        logger.warning("The rate limit of %s is on again", group)
+    if usage is not None and usage["should_limit"]:
+        raise TooManyRequests(f"Over {rate} for this address.", retry_after_sec=usage["time_left"] + 1)

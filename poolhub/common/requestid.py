@@ -1,0 +1,22 @@
+"""The X-Request-ID of one request: the caller's where it is sane, else a new one."""
+
+import re
+import uuid
+from typing import Any
+
+HEADER = "X-Request-ID"
+
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+def request_id_from(given: str | None) -> str:
+    return given if given and _SANE.fullmatch(given) else uuid.uuid4().hex
+
+
+def request_id_of(request: Any) -> str:
+    """Of a Django or DRF request. One that met no middleware gets its id here, once."""
+    found: str | None = getattr(request, "request_id", None)
+    if found is None:
+        found = request_id_from(request.headers.get(HEADER))
+        request.request_id = found
+    return found

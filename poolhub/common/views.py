@@ -1,0 +1,43 @@
+"""The base of every REST view: JSON in by msgspec, JSON out as bytes, whatever ``Accept`` says."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from django.http import HttpResponse
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.viewsets import ViewSet
+
+from poolhub.common import codec
+from poolhub.common.errors import UnsupportedMediaType
+
+T = TypeVar("T")
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    def select_parser(self, request: Request, parsers: Sequence[Any]) -> Any:
+        return None
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type or "application/json"
+
+
+class HubViewSet(ViewSet):
+    authentication_classes = ()
+    parser_classes = ()
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = AlwaysJSON
+    throttle_classes = ()
+    metadata_class = None
+
+    def read(self, request: Request, type: type[T]) -> T:  # noqa: A002 - as codec.decode
+        """The body as a ``type``, or 400, 413, 415, 422."""
+        if request._request.content_type != "application/json":
+            raise UnsupportedMediaType("The body must be application/json.")
+        return codec.decode(request._request.body, type)
+
+    def reply(self, obj: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
+        return HttpResponse(codec.encode(obj), status=status, content_type="application/json", headers=headers)

@@ -1,0 +1,218 @@
+"""Django's settings. What can be set is read here, once, by ``env``; ``.env.example`` explains each name."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from poolhub.env import Reader, env_file
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+read = Reader(env_file(BASE_DIR))
+
+# --- where it runs
+POOLHUB_ENV = read.choice("POOLHUB_ENV", "embedded", ("embedded", "production"))
+POOLHUB_HOST = read.text("POOLHUB_HOST", "127.0.0.1")
+POOLHUB_PORT = read.whole("POOLHUB_PORT", 8203, low=0, high=65535)
+DEBUG = read.flag("DEBUG", default=False)
+ALLOWED_HOSTS = read.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = read.words("CSRF_TRUSTED_ORIGINS")
+LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+
+# --- secrets
+SECRET_KEY = read.secret("SECRET_KEY", min_length=50)
+API_KEY_PEPPER = read.secret("API_KEY_PEPPER", min_length=32)
+COORDINATOR_SHARED_SECRET = read.secrets("COORDINATOR_SHARED_SECRET", min_length=16)
+ADMIN_SHARED_SECRET = read.secrets("ADMIN_SHARED_SECRET", min_length=16)
+
+# --- who may call
+COORDINATOR_ALLOWLIST = read.networks("COORDINATOR_ALLOWLIST")
+ADMIN_ALLOWLIST = read.networks("ADMIN_ALLOWLIST")
+TRUSTED_PROXIES = read.networks("TRUSTED_PROXIES")
+ENROLLMENT = read.choice("ENROLLMENT", "closed", ("open", "closed"))
+RATELIMIT_MATCH = read.rate("RATELIMIT_MATCH", "500/s")
+RATELIMIT_REGISTER = read.rate("RATELIMIT_REGISTER", "50/s")
+RATELIMIT_ENABLE = True
+MAX_BODY_BYTES = read.whole("MAX_BODY_BYTES", 262_144, low=1024, high=16 * 1024 * 1024, unit="bytes")
+
+# --- miners, matches, trust
+SESSION_TTL_SEC = read.number("SESSION_TTL_SEC", 60, low=0.1, high=86_400, unit="s")
+HEARTBEAT_GRACE_SEC = read.number("HEARTBEAT_GRACE_SEC", 120, low=0.1, high=864_000, unit="s")
+if HEARTBEAT_GRACE_SEC < SESSION_TTL_SEC:
+    read.stop("HEARTBEAT_GRACE_SEC", f"it must not be less than SESSION_TTL_SEC, which is {SESSION_TTL_SEC:g} s")
+DEFAULT_WEIGHTS = read.weights("DEFAULT_WEIGHTS", "cap=0.40,price=0.20,latency=0.20,trust=0.15,load=0.05")
+SOFT_HOLD_MS = read.whole("SOFT_HOLD_MS", 2000, low=0, high=600_000, unit="ms")
+JOB_TTL_SEC = read.number("JOB_TTL_SEC", 3600, low=1, high=604_800, unit="s")
+TRUST_HALF_LIFE_DAYS = read.number("TRUST_HALF_LIFE_DAYS", 30, low=0.001, high=36_500, unit="days")
+MATCH_RECORD_SAMPLE = read.number("MATCH_RECORD_SAMPLE", 1.0, low=0, high=1)
+MATCH_RECORD_DAYS = read.number("MATCH_RECORD_DAYS", 14, low=0, high=3650, unit="days")
+
+# --- storage
+DATABASE = read.database("DB_DSN", "sqlite:///poolhub.sqlite3", base=BASE_DIR)
+DB_POOL_SIZE = read.whole("DB_POOL_SIZE", 8, low=1, high=500)
+REDIS_URL = read.redis("REDIS_URL")
+
+ON_SQLITE = DATABASE["ENGINE"].endswith("sqlite3")
+PRODUCTION = POOLHUB_ENV == "production"
+if PRODUCTION and DEBUG:
+    read.stop("DEBUG", "it must be off with POOLHUB_ENV=production")
+
+if ON_SQLITE:
+    # With the default DEFERRED, WAL answers "database is locked" to most concurrent writers.
+    DATABASE["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
+        "timeout": 5,
+    }
+else:
+    # Under ASGI each synchronous view has a thread of its own, so connections belong to a pool, never to a thread.
+    DATABASE["CONN_MAX_AGE"] = 0
+    DATABASE["CONN_HEALTH_CHECKS"] = True
+    DATABASE["OPTIONS"] = {
+        "connect_timeout": 3,
+        "pool": {"min_size": 1, "max_size": DB_POOL_SIZE, "timeout": 3.0},
+        **DATABASE["OPTIONS"],
+    }
+DATABASES: dict[str, dict[str, Any]] = {"default": DATABASE}
+
+# A plain client retries a dead Redis for seconds: on a request's path one quick try is enough.
+REDIS_OPTIONS: dict[str, Any] = {
+    "socket_timeout": 0.5,
+    "socket_connect_timeout": 0.5,
+    "retry": Retry(NoBackoff(), 0),
+}
+CACHES: dict[str, dict[str, Any]]
+CHANNEL_LAYERS: dict[str, dict[str, Any]]
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "poolhub",
+            "OPTIONS": REDIS_OPTIONS,
+        }
+    }
+    # The core layer loses idle sockets on redis-py 8 (django/channels_redis#422); pub/sub survives a restart of Redis.
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL], "prefix": "poolhub"},
+        }
+    }
+else:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# --- the framework
+ROOT_URLCONF = "poolhub.urls"
+ASGI_APPLICATION = "poolhub.asgi.application"
+WSGI_APPLICATION = "poolhub.wsgi.application"
+INSTALLED_APPS = [
+    "daphne",  # first: it takes over runserver
+    "poolhub",
+    *(app for app in ("miners", "matching", "feedback") if find_spec(app) and find_spec(f"{app}.apps")),
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_prometheus",
+]
+MIDDLEWARE = [
+    "poolhub.middleware.RequestIdMiddleware",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+REST_FRAMEWORK = {
+    "EXCEPTION_HANDLER": "poolhub.common.problems.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Pool Hub",
+    "DESCRIPTION": "Matches jobs to miners: registry, matching, reservations, feedback.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENFORCE_NON_BLANK_FIELDS": True,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # files come straight from the packages: nothing to collect
+
+# --- security; TLS ends at the proxy in front, which also redirects to it
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PRODUCTION else None
+SECURE_HSTS_SECONDS = 30 * 86_400 if PRODUCTION else 0
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+SESSION_COOKIE_NAME = "poolhub_session"
+CSRF_COOKIE_NAME = "poolhub_csrf"
+X_FRAME_OPTIONS = "DENY"
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # whether HSTS covers sub-domains …
+    "security.W021",  # … and enters the browsers' preload list is for the owner of the domain to say, in the proxy
+    "security.W008",  # the proxy redirects to TLS; health checks and scrapers behind it speak plain HTTP
+]
+if not PRODUCTION:
+    # The embedded hub speaks plain HTTP on loopback: its cookies and answers cannot ask for TLS.
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W012", "security.W016"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"level": "INFO", "handlers": [], "propagate": True},
+        "django.server": {"level": "WARNING", "handlers": [], "propagate": True},
+        "django.request": {"level": "ERROR"},  # a refused request is no event of the log: metrics count it
+        "django.security": {"level": "ERROR"},
+        "django.channels.server": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+        "psycopg.pool": {"level": "ERROR"},
+    },
+}
