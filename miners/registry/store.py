@@ -107,6 +107,8 @@ class Registry:
             if slot is None:
                 return False
             writing.drop_terms(self, slot)
+            for index in self.ranges.values():
+                index.drop(slot)
             self.order.remove(miner_id)
             self.ranks.touch(int(self.columns.region[slot]))
             self.prices.put(slot, (), -INF)

@@ -1,0 +1,187 @@
+"""WS /v1/miners/heartbeat: what a miner reports, applied as it comes.
+
+Promises: a message touches the registry alone, never the database; the messages of one socket are applied in their
+order, each answered before the next is read, so that a server with back-pressure slows the sender down; a refused or
+broken message never ends the consumer. Only the lease says whether a miner lives, not its socket.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+import msgspec
+from asgiref.sync import sync_to_async
+from channels.consumer import AsyncConsumer
+from channels.db import database_sync_to_async
+from django.conf import settings
+from msgspec import Meta
+
+from miners import connections
+from miners.authentication import Session, Standing, session_read, session_standing, standing
+from miners.liveness import next_heartbeat_s, whole
+from miners.registry.records import Report
+from miners.registry.runtime import get_registry, loaded
+from miners.reports import socket_report
+from miners.serializers import Heartbeat
+from miners.services.telemetry import socket_report_apply
+from miners.throttle import TokenBucket
+from poolhub.common import clock, codec
+from poolhub.common.errors import HubError, ValidationFailed
+from poolhub.common.metrics import HEARTBEATS
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+AwareTime = Annotated[datetime, Meta(tz=True)]
+
+MAX_MESSAGE_BYTES = 16 * 1024
+MESSAGES_PER_S, BURST = 10.0, 50.0
+MAX_INVALID = 10
+
+
+class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no types
+    """One miner's socket.
+
+    `dispatch` is our own: the stock one goes to a thread and back for every message, to close database connections
+    that nothing here opens. The channel layer is left out: what is pushed to a miner comes through `connections`.
+    """
+
+    def __init__(self) -> None:
+        self.miner_id = ""
+        self.session = 0
+        self.loop = asyncio.get_running_loop()
+        self._session = Session("", 0)
+        self._bucket = TokenBucket(MESSAGES_PER_S, BURST, now=clock.now())
+        self._invalid = 0
+        self._closed = False  # the hub's word: nothing more is sent or applied
+        self._gone = False  # the socket's: nothing more comes
+        self._closing: asyncio.Task[None] | None = None
+        self._beats = HEARTBEATS.labels(transport="ws")
+
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        self.scope, self.base_send = scope, send
+        try:
+            while not self._gone:
+                await self.dispatch(await receive())
+        finally:
+            self._closed = True
+            connections.discard(self)
+
+    async def dispatch(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.receive":
+            if not self._closed:
+                await self._receive(message)
+        elif kind == "websocket.connect":
+            await self._connect()
+        elif kind == "websocket.disconnect":
+            self._gone = True
+
+    def end(self, code: int) -> None:
+        self._closing = self.loop.create_task(self._close(code))
+
+    # ---- inside
+
+    async def _connect(self) -> None:
+        # accepted even where it is refused: before that, a server can only answer 403 and the code is lost
+        await self.send({"type": "websocket.accept"})
+        session = session_read(self._token())
+        found = Standing.ENDED if session is None else await self._standing(session)
+        if session is not None and found is Standing.LIVE:
+            self.miner_id, self.session, self._session = session.miner_id, session.number, session
+            connections.add(self)
+            # looked at again: what ended the session since has found no socket to close
+            found = socket_report_apply(session, Report(at=clock.now()))
+        if found is not Standing.LIVE:
+            await self._refuse(found)
+            return
+        ttl_s = settings.SESSION_TTL_SEC
+        await self._send(
+            {
+                "type": "welcome",
+                "miner_id": self.miner_id,
+                "next_heartbeat_sec": next_heartbeat_s(ttl_s),
+                "lease_ttl_sec": whole(ttl_s),
+            }
+        )
+
+    async def _standing(self, session: Session) -> Standing:
+        registry = loaded() or await sync_to_async(get_registry, thread_sensitive=False)()
+        found = standing(registry, session, now=clock.now())
+        if found is Standing.UNSEEN:
+            found = await database_sync_to_async(session_standing)(session, now=clock.now())
+        return found
+
+    async def _receive(self, message: Message) -> None:
+        now = clock.now()
+        text = message.get("text")
+        data = (message.get("bytes") or b"") if text is None else text.encode("utf-8", "surrogatepass")
+        if len(data) > MAX_MESSAGE_BYTES:
+            await self._close(connections.TOO_LARGE)
+            return
+        if not self._bucket.take(now):
+            await self._close(connections.TOO_MANY)
+            return
+        try:
+            beat, ts = _read(data, binary=text is None)
+        except HubError as error:
+            await self._complain(error)
+            return
+        self._invalid = 0
+        found = socket_report_apply(self._session, socket_report(beat, ts, now=now))
+        if found is not Standing.LIVE:
+            await self._refuse(found)
+            return
+        self._beats.inc()
+        if beat.ack:
+            await self._send({"type": "ack", "ts": beat.ts})
+
+    async def _complain(self, error: HubError) -> None:
+        self._invalid += 1
+        await self._send({"type": "error", "code": error.code, "detail": error.detail})
+        if self._invalid >= MAX_INVALID:
+            await self._close(connections.INVALID)
+
+    async def _refuse(self, found: Standing) -> None:
+        await self._close(connections.DISABLED if found is Standing.DISABLED else connections.ENDED)
+
+    async def _send(self, message: dict[str, object]) -> None:
+        if not self._closed:
+            await self.send({"type": "websocket.send", "text": codec.encode(message).decode()})
+
+    async def _close(self, code: int) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self.send({"type": "websocket.close", "code": code})
+        except OSError:  # the peer was quicker
+            logger.debug("socket of miner %s had gone before it was closed with %d", self.miner_id, code)
+
+    def _token(self) -> str | None:
+        headers: list[tuple[bytes, bytes]] = self.scope["headers"]
+        for name, value in headers:
+            if name == b"authorization":
+                scheme, _, token = value.decode("latin-1").partition(" ")
+                if scheme.lower() == "bearer" and token:
+                    return token.strip()
+        query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
+        return next(iter(query.get("session_token", [])), None)
+
+
+def _read(data: bytes, *, binary: bool) -> tuple[Heartbeat, float]:
+    """The heartbeat and its ts as epoch seconds; HubError for anything else."""
+    if binary:
+        raise ValidationFailed("messages are JSON in text frames", code="binary_message")
+    beat = codec.decode(data, Heartbeat)
+    if beat.type not in (None, "heartbeat"):
+        raise ValidationFailed("a miner sends messages of type heartbeat", code="unknown_type")
+    try:
+        return beat, msgspec.convert(beat.ts, AwareTime).timestamp()
+    except msgspec.ValidationError as error:
+        raise ValidationFailed("ts is a time as in RFC 3339, with its offset", code="invalid_time") from error

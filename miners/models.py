@@ -1,0 +1,176 @@
+"""What the database holds about miners: the truth for who exists, what they claimed and what operators decided.
+
+Bounds are constraints of the database itself, so that no path past the services can write what the registry cannot
+hold. Every durable change of a miner raises its `version` in the same UPDATE; see miners/services/rows.py.
+"""
+
+import uuid
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from miners import limits
+from miners.choices import CommandName, CommandStatus, Proto
+from miners.tokens import TokensField
+from poolhub.common.fields import MAX_COUNT, MAX_NUMBER, MAX_PRICE
+
+MAX_TOKENS = Decimal(MAX_PRICE)
+
+
+def bounded(model: str, name: str, low: float | Decimal, high: float | Decimal) -> models.CheckConstraint:
+    """NULL passes, as in SQL; NaN does not, since PostgreSQL sorts it above every number."""
+    within = Q(**{f"{name}__gte": low, f"{name}__lte": high})
+    return models.CheckConstraint(condition=within, name=f"{model}_{name}_bounds")
+
+
+class Miner(models.Model):
+    miner_id = models.CharField(max_length=limits.MAX_MINER_ID, unique=True)
+    api_key_hash = models.CharField(max_length=64, blank=True, default="")  # "" = no key yet
+    session = models.BigIntegerField(default=0)  # number of the live token; 0 = never had one
+    version = models.BigIntegerField(default=1)
+
+    addr = models.CharField(max_length=limits.MAX_ADDR, blank=True, default="")
+    proto = models.CharField(max_length=8, choices=Proto, default=Proto.HTTP)
+    gpu_name = models.CharField(max_length=limits.MAX_GPU_NAME, blank=True, default="")
+    gpu_vram = models.FloatField(default=0)  # GB of one GPU
+    gpu_count = models.PositiveIntegerField(default=1)
+    cpu_cores = models.PositiveIntegerField(default=0)
+    ram_gb = models.FloatField(default=0)
+    price = TokensField(default=Decimal(0))  # tokens per 1,000 s
+    price_cap = TokensField(null=True, blank=True)
+    max_parallel = models.PositiveIntegerField(default=1)
+    region = models.CharField(max_length=limits.MAX_REGION, blank=True, default="")
+    accel = models.JSONField(default=list, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    capabilities = models.JSONField(default=list, blank=True)
+    wallet_address = models.CharField(max_length=limits.MAX_WALLET, blank=True, default="")
+
+    draining = models.BooleanField(default=False)  # the miner's own word
+    operator_drain = models.BooleanField(default=False)
+    disabled = models.BooleanField(default=False)
+    logged_out = models.BooleanField(default=False)
+
+    trust_s = models.FloatField(default=0)  # Beta counts as of trust_at
+    trust_f = models.FloatField(default=0)
+    trust_at = models.DateTimeField(default=timezone.now)
+    latency_mean = models.FloatField(null=True, blank=True)  # ms, measured by the hub
+    latency_count = models.PositiveIntegerField(default=0)
+
+    created_at = models.DateTimeField(default=timezone.now)
+    registered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("miner_id",)
+        indexes = [
+            models.Index(fields=["api_key_hash"], name="miner_api_key_hash"),
+            models.Index(fields=["region"], name="miner_region"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=~Q(miner_id=""), name="miner_id_not_empty"),
+            models.CheckConstraint(condition=Q(proto__in=Proto.values), name="miner_proto_known"),
+            models.CheckConstraint(condition=Q(version__gte=1, session__gte=0), name="miner_version_session"),
+            bounded("miner", "gpu_vram", 0, MAX_COUNT),
+            bounded("miner", "gpu_count", 0, MAX_COUNT),
+            bounded("miner", "cpu_cores", 0, MAX_COUNT),
+            bounded("miner", "ram_gb", 0, MAX_COUNT),
+            bounded("miner", "price", 0, MAX_TOKENS),
+            bounded("miner", "price_cap", 0, MAX_TOKENS),
+            bounded("miner", "max_parallel", 1, limits.MAX_PARALLEL),
+            bounded("miner", "trust_s", 0, MAX_NUMBER),
+            bounded("miner", "trust_f", 0, MAX_NUMBER),
+            bounded("miner", "latency_mean", 0, MAX_NUMBER),
+        ]
+
+    def __str__(self) -> str:
+        return self.miner_id
+
+
+class MinerStatus(models.Model):
+    """What a miner last reported. Written behind, in batches: a crash loses what the next heartbeat says again."""
+
+    miner = models.OneToOneField(Miner, models.CASCADE, primary_key=True, to_field="miner_id", related_name="status")
+    last_seen = models.DateTimeField(null=True, blank=True)
+    ts = models.DateTimeField(null=True, blank=True)  # the miner's own clock, where it orders messages
+    queue_len = models.PositiveIntegerField(default=0)
+    busy = models.BooleanField(default=False)
+    jobs = models.PositiveIntegerField(default=0)
+    latency_ms = models.FloatField(null=True, blank=True)
+    temp_c = models.FloatField(null=True, blank=True)
+    mem_free_gb = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "miner statuses"
+        indexes = [models.Index(fields=["last_seen"], name="status_last_seen")]
+        constraints = [
+            bounded("status", "queue_len", 0, MAX_COUNT),
+            bounded("status", "jobs", 0, MAX_COUNT),
+            bounded("status", "latency_ms", 0, MAX_NUMBER),
+            bounded("status", "temp_c", limits.MIN_CELSIUS, limits.MAX_CELSIUS),
+            bounded("status", "mem_free_gb", 0, MAX_COUNT),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.miner_id)
+
+
+class PriceOverride(models.Model):
+    """A price that an operator sets over a miner's own for a time; of several in force the newest wins."""
+
+    miner = models.ForeignKey(Miner, models.CASCADE, related_name="price_overrides", db_index=False)
+    price = TokensField()
+    reason = models.CharField(max_length=200, blank=True, default="")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="price_overrides"
+    )
+    valid_from = models.DateTimeField(default=timezone.now)
+    valid_until = models.DateTimeField(null=True, blank=True)  # None = open
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["miner", "-id"], name="override_newest"),
+            models.Index(fields=["valid_until"], name="override_ends"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(valid_until__isnull=True) | Q(valid_until__gt=F("valid_from")), name="override_ends_later"
+            ),
+            bounded("override", "price", 0, MAX_TOKENS),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.miner_id}: {self.price}"
+
+
+class MinerCommand(models.Model):
+    """An operator's command, kept until the miner has answered it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    miner = models.ForeignKey(Miner, models.CASCADE, related_name="commands")
+    name = models.CharField(max_length=32, choices=CommandName)
+    args = models.JSONField(default=dict, blank=True)
+    status = models.CharField(max_length=16, choices=CommandStatus, default=CommandStatus.PENDING)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="miner_commands"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = [
+            models.Index(
+                fields=["miner", "created_at"], name="command_open", condition=Q(status__in=("pending", "sent"))
+            ),
+            models.Index(fields=["-created_at"], name="command_newest"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(name__in=CommandName.values), name="command_name_known"),
+            models.CheckConstraint(condition=Q(status__in=CommandStatus.values), name="command_status_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"

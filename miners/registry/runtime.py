@@ -1,0 +1,187 @@
+"""The one door to this process's registry, and the one background thread beside it.
+
+`get_registry()` loads the registry from the database on first use and starts the thread; both happen once a process,
+whoever comes first. The thread runs every job that was registered with `every()`, one after another; `stop()` runs
+them a last time, so that nothing waits unwritten. After a fork the child starts without a registry and loads its own.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db import close_old_connections
+
+from miners.registry import loader
+from miners.registry.store import Registry
+from miners.registry.writeback import WriteBehind
+from poolhub.common import clock
+
+logger = logging.getLogger(__name__)
+
+DAY_S = 86_400
+WRITE_BEHIND_S = 1.0
+
+
+@dataclass(slots=True)
+class Job:
+    seconds: float
+    run: Callable[[], object]
+    failing: bool = False
+    due: float = field(default=0.0)  # time.monotonic
+
+
+class Background:
+    """One thread for small periodic work. A job that fails is tried again; the first failure of a run is logged."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def every(self, seconds: float, run: Callable[[], object], name: str) -> None:
+        with self._lock:
+            self._jobs[name] = Job(seconds, run, due=time.monotonic() + seconds)
+
+    def start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._stop.clear()
+                self._thread = threading.Thread(target=self._work, name="hub-background", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> bool:
+        """End the thread and wait for it; False where none ran."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return False
+        self._stop.set()
+        thread.join()
+        return True
+
+    def run_all(self) -> None:
+        with self._lock:
+            jobs = list(self._jobs.items())
+        for name, job in jobs:
+            self._run(name, job)
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._pause()):
+            now = time.monotonic()
+            with self._lock:
+                due = [(name, job) for name, job in self._jobs.items() if job.due <= now]
+            for name, job in due:
+                self._run(name, job)
+                job.due = time.monotonic() + job.seconds
+            close_old_connections()
+        close_old_connections()
+
+    def _pause(self) -> float:
+        with self._lock:
+            ahead = min((job.due for job in self._jobs.values()), default=time.monotonic() + WRITE_BEHIND_S)
+        return min(max(0.0, ahead - time.monotonic()), WRITE_BEHIND_S)
+
+    def _run(self, name: str, job: Job) -> None:
+        try:
+            job.run()
+        except Exception:  # the thread outlives whatever a job meets, such as a database that is away
+            if not job.failing:
+                logger.exception("background job %s failed; it is tried again every %s s", name, job.seconds)
+            job.failing = True
+        else:
+            if job.failing:
+                logger.warning("background job %s works again", name)
+            job.failing = False
+
+
+_lock = threading.RLock()
+_registry: Registry | None = None
+_write_behind: WriteBehind | None = None
+_background = Background()
+
+
+def get_registry() -> Registry:
+    registry = _registry
+    return _open() if registry is None else registry
+
+
+def loaded() -> Registry | None:
+    """The registry if it is there already: for callers that must not wait for the database."""
+    return _registry
+
+
+def new_registry() -> Registry:
+    return Registry(
+        session_ttl_s=settings.SESSION_TTL_SEC,
+        grace_s=settings.HEARTBEAT_GRACE_SEC,
+        half_life_s=settings.TRUST_HALF_LIFE_DAYS * DAY_S,
+    )
+
+
+def set_registry(registry: Registry) -> None:
+    """Swap the registry, with its write-behind and without a thread: for tests."""
+    global _registry, _write_behind
+    with _lock:
+        _registry, _write_behind = registry, WriteBehind(registry)
+
+
+def reset() -> None:
+    """Forget the registry without a flush, as a crash does; the next get_registry() loads anew."""
+    global _registry, _write_behind
+    with _lock:
+        _background.stop()
+        _registry = _write_behind = None
+
+
+def every(seconds: float, job: Callable[[], object], name: str) -> None:
+    """Have the background thread run a job, and stop() once more. A second job of the same name takes its place."""
+    _background.every(seconds, job, name)
+
+
+def flush() -> None:
+    """Write what waits to be written, now and here."""
+    write_behind = _write_behind
+    if write_behind is not None:
+        write_behind.flush()
+
+
+def stop() -> None:
+    """End the background work and write what waits; safe to call twice, and when nothing was started."""
+    if _background.stop():
+        _background.run_all()
+
+
+def lag_ms() -> float:
+    """How far this process is behind the others: not at all while it is the only one."""
+    return 0.0
+
+
+def _open() -> Registry:
+    global _registry, _write_behind
+    with _lock:
+        if _registry is None:
+            registry = new_registry()
+            loader.load(registry, now=clock.now())
+            _registry, _write_behind = registry, WriteBehind(registry)
+            logger.info("registry loaded: %d miners", len(registry))
+            every(WRITE_BEHIND_S, flush, "write-behind")
+            _background.start()
+            atexit.register(stop)
+        return _registry
+
+
+def _after_fork() -> None:
+    global _lock, _registry, _write_behind, _background
+    jobs = _background
+    _lock, _registry, _write_behind, _background = threading.RLock(), None, None, Background()
+    for name, job in jobs._jobs.items():
+        _background.every(job.seconds, job.run, name)
+
+
+os.register_at_fork(after_in_child=_after_fork)

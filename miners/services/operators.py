@@ -1,0 +1,145 @@
+"""What operators decide about a miner. Admin and API call these alike; each holds in the next match."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, transaction
+
+from miners import connections
+from miners.authentication import key_owners
+from miners.models import Miner, MinerStatus, PriceOverride
+from miners.profile import exact
+from miners.registry.runtime import get_registry
+from miners.services.registration import session_end
+from miners.services.rows import changing, miner_lock_known, miner_publish, miner_save
+from miners.sessions import hash_api_key, new_api_key, next_session
+from poolhub.common import clock
+from poolhub.common.errors import Conflict, FieldError, ValidationFailed
+from poolhub.common.fields import MAX_PRICE, MINER_ID_PATTERN
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+MINER_ID = re.compile(MINER_ID_PATTERN)
+
+
+def miner_create(*, miner_id: str, profile: Mapping[str, object] | None = None) -> tuple[Miner, str]:
+    """A miner for closed enrolment, offline until it registers, and its api key, which is shown this once."""
+    if not MINER_ID.match(miner_id):
+        raise _invalid("miner_id", "invalid_format", "1 to 64 of A-Z a-z 0-9 . _ : -")
+    api_key, at = new_api_key(), clock.to_datetime(clock.now())
+    with changing():
+        try:
+            with transaction.atomic():
+                miner = Miner.objects.create(
+                    miner_id=miner_id, api_key_hash=hash_api_key(api_key), trust_at=at, created_at=at, **(profile or {})
+                )
+        except IntegrityError as error:
+            if Miner.objects.filter(miner_id=miner_id).exists():
+                raise Conflict(f"a miner {miner_id} exists already") from error
+            raise
+        MinerStatus.objects.create(miner=miner)
+        miner_publish(miner)
+    return miner, api_key
+
+
+def miner_issue_key(*, miner_id: str) -> str:
+    """A new api key, shown this once. The old one ends at once, and the session that was begun with it."""
+    api_key = new_api_key()
+    with changing():
+        miner = miner_lock_known(miner_id)
+        transaction.on_commit(partial(key_owners.forget, miner.api_key_hash))
+        session = next_session(miner.session, clock.now())
+        miner_save(miner, {"api_key_hash": hash_api_key(api_key), "session": session, "logged_out": True})
+        session_end(miner)
+    return api_key
+
+
+def miner_disable(*, miner_id: str) -> None:
+    """Refuse the miner's key and token until it is enabled again."""
+    with changing():
+        miner_save(miner_lock_known(miner_id), {"disabled": True})
+        transaction.on_commit(partial(connections.end, miner_id, connections.DISABLED))
+
+
+def miner_enable(*, miner_id: str) -> None:
+    with changing():
+        miner_save(miner_lock_known(miner_id), {"disabled": False})
+
+
+def miner_remove(*, miner_id: str) -> None:
+    """Delete the miner and everything that hangs on it."""
+    with changing():
+        miner_lock_known(miner_id).delete()
+        transaction.on_commit(partial(get_registry().remove, miner_id))
+        transaction.on_commit(partial(connections.end, miner_id, connections.ENDED))
+
+
+def miner_set_operator_drain(*, miner_id: str, drain: bool) -> None:
+    with changing():
+        miner_save(miner_lock_known(miner_id), {"operator_drain": drain})
+
+
+def miner_set_price_cap(*, miner_id: str, price: Decimal | None) -> None:
+    """None lifts the cap."""
+    with changing():
+        miner_save(miner_lock_known(miner_id), {"price_cap": None if price is None else exact(price)})
+
+
+def miner_set_tags(*, miner_id: str, tags: Sequence[str]) -> None:
+    with changing():
+        miner_save(miner_lock_known(miner_id), {"tags": list(tags)})
+
+
+def price_override_create(
+    *,
+    miner_id: str,
+    price: Decimal,
+    reason: str = "",
+    author: "User | None" = None,
+    valid_from: datetime | None = None,
+    valid_until: datetime | None = None,
+) -> PriceOverride:
+    at = clock.to_datetime(clock.now())
+    starts = valid_from or at
+    if not (price.is_finite() and 0 <= price <= MAX_PRICE):
+        raise _invalid("price", "out_of_range", f"a price is from 0 to {MAX_PRICE}")
+    if valid_until is not None and valid_until <= starts:
+        raise _invalid("valid_until", "out_of_range", "an override ends after it begins")
+    with changing():
+        miner = miner_lock_known(miner_id)
+        override = PriceOverride.objects.create(
+            miner=miner, price=exact(price), reason=reason, author=author, valid_from=starts, valid_until=valid_until,
+            created_at=at,
+        )  # fmt: skip
+        _republish(miner)
+    return override
+
+
+def price_override_end(*, override: PriceOverride) -> None:
+    """End an override now; one that has not begun is deleted, and one that is over stays as it was."""
+    at = clock.to_datetime(clock.now())
+    with changing():
+        miner = miner_lock_known(override.miner.miner_id)
+        override.refresh_from_db()
+        if override.valid_from >= at:
+            override.delete()
+        elif override.valid_until is None or override.valid_until > at:
+            override.valid_until = at
+            override.save(update_fields=["valid_until"])
+        _republish(miner)
+
+
+def _republish(miner: Miner) -> None:
+    """A new version of the row, for what has changed beside it."""
+    miner.version += 1
+    miner.save(update_fields=["version"])
+    miner_publish(miner)
+
+
+def _invalid(field: str, code: str, detail: str) -> ValidationFailed:
+    return ValidationFailed(errors=[FieldError(field, code, detail)])
