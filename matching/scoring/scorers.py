@@ -45,7 +45,9 @@ def terms_of(registry: Registry, query: Query, eligible: Words) -> Terms:
     asked = tuple(registry.terms.words(Kind.CAPABILITY, name, words) for name in names)
     near = registry.terms.region_taken(query.region, words) if query.spillover and query.region is not None else None
     if query.max_price is not None:
-        return Terms(price_units(query.max_price), float(query.max_price), asked, near)
+        # prices are whole units: a cap below one unit scores like one of a unit, and never overflows
+        cap = max(float(query.max_price), 1 / UNITS) if query.max_price else 0.0
+        return Terms(price_units(query.max_price), cap, asked, near)
     ceiling = _dearest(registry, eligible)
     return Terms(ceiling, ceiling / UNITS, asked, near)
 

@@ -44,10 +44,11 @@ class States:
         if now > columns.last_seen[slot]:
             columns.last_seen[slot] = now
         columns.f_state[slot] = ONLINE
+        # a contact told late may be over already, and a degraded miner's next change was planned a grace period ahead
+        self._next_sweep = min(self._next_sweep, now + self.session_ttl_s)
         if bitmaps.has_bit(self.live, slot) or bitmaps.has_bit(self.logged_out, slot):
             return False
         bitmaps.set_bit(self.live, slot)
-        self._next_sweep = min(self._next_sweep, now + self.session_ttl_s)
         return True
 
     def expire_at_once(self) -> None:
