@@ -1,4 +1,4 @@
-"""The words of an answer: why a candidate scores as it does, and why nobody is eligible. Made from what scoring left."""
+"""The words of an answer: why a candidate scores as it does, and why nobody is eligible; from what scoring left."""
 
 import numpy as np
 

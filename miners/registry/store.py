@@ -8,6 +8,7 @@ reads one. A crash loses what was reported since the last write-behind, and no d
 
 import threading
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +24,19 @@ from miners.registry.states import States
 from miners.registry.terms import Terms
 
 
+class Ledger(Protocol):
+    """Who counts the live reservations and holds, and alone calls `add_own`. Called with the registry's lock held."""
+
+    def expire(self, now: float) -> None:
+        """End what has run out by now."""
+
+    def forget(self, miner_id: str) -> None:
+        """Drop what a miner that is removed holds."""
+
+
 class Registry:
+    ledger: Ledger | None = None  # set by whoever reserves; without it nothing is ever held
+
     def __init__(
         self,
         *,
@@ -60,6 +73,7 @@ class Registry:
 
     def refresh(self, now: float) -> None:
         """Bring everything that follows from the time up to now."""
+        self._expire(now)
         moved = self.states.refresh(now, self.size)
         if moved is not None:
             for region in np.unique(self.columns.region[moved]):
@@ -106,6 +120,8 @@ class Registry:
             slot = self.slots.get(miner_id)
             if slot is None:
                 return False
+            if self.ledger is not None:
+                self.ledger.forget(miner_id)
             writing.drop_terms(self, slot)
             for index in self.ranges.values():
                 index.drop(slot)
@@ -139,6 +155,7 @@ class Registry:
             slot = self.slots.get(miner_id)
             if slot is None:
                 return False
+            self._expire(report.at)
             self._contact(slot, report.at)
             columns = self.columns
             if report.ts is not None:
@@ -162,6 +179,15 @@ class Registry:
             if slot is not None:
                 self.columns.own[slot] = max(0, int(self.columns.own[slot]) + delta)
                 self.states.refresh_free(slot)
+
+    def free_slots(self, miner_id: str) -> int:
+        """max_parallel - occupied, 0 where it is less or the miner is unknown."""
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            if slot is None:
+                return 0
+            columns = self.columns
+            return max(0, int(columns.max_parallel[slot]) - int(columns.own[slot]) - int(columns.foreign[slot]))
 
     def drain_dirty(self) -> list[tuple[str, LiveStatus]]:
         """What was reported since the last call, for write-behind."""
@@ -208,6 +234,7 @@ class Registry:
             slot = self.slots.get(miner_id)
             if slot is None:
                 return None
+            self._expire(now)
             self.prices.refresh(now)
             return views.view_of(self, slot, now)
 
@@ -248,6 +275,10 @@ class Registry:
             return listing.mean_latency_ms(self)
 
     # ---- inside
+
+    def _expire(self, now: float) -> None:
+        if self.ledger is not None:
+            self.ledger.expire(now)
 
     def is_silent(self, slot: int, now: float) -> bool:
         """Offline by slot; the caller holds the lock."""

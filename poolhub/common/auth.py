@@ -39,7 +39,9 @@ class SharedSecret(BasePermission):
         return True
 
 
-def check_secret(*, given: str | None, address: str, header: str, setting_name: str, allowlist_name: str | None) -> None:
+def check_secret(
+    *, given: str | None, address: str, header: str, setting_name: str, allowlist_name: str | None
+) -> None:
     """Raise unless ``given`` is a value of that setting and comes from an allowed address. Sockets use it too."""
     accepted: Sequence[str] = getattr(settings, setting_name)
     if not accepted:
@@ -48,12 +50,6 @@ def check_secret(*, given: str | None, address: str, header: str, setting_name: 
         raise Forbidden("This address is not on the allowlist.", code="address_not_allowed")
     if not secret_matches(given, accepted):
         raise Unauthorized(f"{header} is missing or wrong.", scheme=header)
-
-
-class CoordinatorSecret(SharedSecret):
-    header = "X-Coordinator-Secret"
-    setting_name = "COORDINATOR_SHARED_SECRET"
-    allowlist_name = "COORDINATOR_ALLOWLIST"
 
 
 class AdminSecret(SharedSecret):

@@ -1,4 +1,7 @@
-"""The hub's Prometheus metrics (api.md, section 10). Counters add up over worker processes; gauges are the scraped process's."""
+"""The hub's Prometheus metrics (contract, section 10).
+
+Counters add up over worker processes; gauges are the scraped process's.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -8,11 +11,18 @@ MATCH_LATENCY = Histogram(
     buckets=(0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1000),
 )
 MATCH_REQUESTS = Counter("poolhub_match_requests_total", "Matches answered", ["outcome"])
-MATCH_REJECTIONS = Counter("poolhub_match_rejections_total", "Miners rejected, by first failed constraint", ["constraint"])
+MATCH_REJECTIONS = Counter(
+    "poolhub_match_rejections_total", "Miners rejected, by first failed constraint", ["constraint"]
+)
+MATCH_RECORDS_DROPPED = Counter("poolhub_match_records_dropped_total", "Match records lost while the database was away")
 HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
 FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
-RATELIMIT_UNCHECKED = Counter("poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"])
+RATELIMIT_UNCHECKED = Counter(
+    "poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"]
+)
 
 MINERS_ONLINE = Gauge("poolhub_miners_online", "Miners online or degraded", ["region"], multiprocess_mode="mostrecent")
-REGISTRY_LAG = Gauge("poolhub_registry_lag_ms", "Age of the oldest change not yet applied, in ms", multiprocess_mode="mostrecent")
+REGISTRY_LAG = Gauge(
+    "poolhub_registry_lag_ms", "Age of the oldest change not yet applied, in ms", multiprocess_mode="mostrecent"
+)
 RESERVATIONS_ACTIVE = Gauge("poolhub_reservations_active", "Live reservations", multiprocess_mode="mostrecent")

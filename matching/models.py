@@ -1,0 +1,28 @@
+from django.db import models
+from django.utils import timezone
+
+
+class MatchRecord(models.Model):
+    """One answered match: written behind in batches, sampled by MATCH_RECORD_SAMPLE, purged by MATCH_RECORD_DAYS."""
+
+    job_id = models.CharField(max_length=128)
+    created_at = models.DateTimeField(default=timezone.now)
+    request = models.JSONField(default=dict)  # the body, without what was left out
+    candidates = models.JSONField(default=list)  # as answered, best first
+    explain = models.TextField(blank=True, default="")
+    considered = models.PositiveIntegerField(default=0)
+    eligible = models.PositiveIntegerField(default=0)
+    rejected = models.JSONField(default=dict)  # miners by first failed constraint
+    reservation_id = models.UUIDField(null=True, blank=True)
+    latency_ms = models.FloatField()
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["job_id"], name="match_record_job"),
+            models.Index(fields=["-created_at"], name="match_record_newest"),
+        ]
+        constraints = [models.CheckConstraint(condition=models.Q(latency_ms__gte=0), name="match_record_latency")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} at {self.created_at:%Y-%m-%d %H:%M:%S}"

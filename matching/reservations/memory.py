@@ -1,0 +1,70 @@
+"""Reservations of a hub that is one process: they live and end with it.
+
+The caller serialises: the ledger holds the registry's lock around every call.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+
+from matching.reservations.base import Place, Reservation
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self._by_id: dict[str, Reservation] = {}
+        self._by_job: dict[str, str] = {}
+        self._per_miner: defaultdict[str, set[str]] = defaultdict(set)
+
+    def take(self, *, job_id: str, places: Sequence[Place], ttl_ms: int, now: float) -> Reservation | None:
+        held = self.of_job(job_id, now=now)
+        if held is not None:
+            return held
+        for place in places:
+            if self._count(place.miner_id, now) < place.limit:
+                made = Reservation(str(uuid.uuid4()), job_id, place.miner_id, ttl_ms, now + ttl_ms / 1000)
+                self._by_id[made.id] = made
+                self._by_job[job_id] = made.id
+                self._per_miner[made.miner_id].add(made.id)
+                return made
+        return None
+
+    def renew(self, reservation_id: str, *, ttl_ms: int | None, now: float) -> Reservation | None:
+        held = self._get(reservation_id, now)
+        if held is None:
+            return None
+        lasts_ms = held.ttl_ms if ttl_ms is None else ttl_ms
+        renewed = Reservation(held.id, held.job_id, held.miner_id, held.ttl_ms, now + lasts_ms / 1000)
+        self._by_id[held.id] = renewed
+        return renewed
+
+    def release(self, reservation_id: str, *, now: float) -> Reservation | None:
+        held = self._get(reservation_id, now)
+        if held is not None:
+            self._drop(held)
+        return held
+
+    def of_job(self, job_id: str, *, now: float) -> Reservation | None:
+        return self._get(self._by_job.get(job_id, ""), now)
+
+    def live(self, *, now: float) -> list[Reservation]:
+        for each in list(self._by_id.values()):
+            self._get(each.id, now)
+        return sorted(self._by_id.values(), key=lambda each: (each.expires_at, each.id))
+
+    def _count(self, miner_id: str, now: float) -> int:
+        return sum(self._get(each, now) is not None for each in tuple(self._per_miner.get(miner_id, ())))
+
+    def _get(self, reservation_id: str, now: float) -> Reservation | None:
+        """The reservation while it lives; one that is over is dropped on the way."""
+        held = self._by_id.get(reservation_id)
+        if held is not None and held.expires_at <= now:
+            self._drop(held)
+            return None
+        return held
+
+    def _drop(self, held: Reservation) -> None:
+        del self._by_id[held.id], self._by_job[held.job_id]
+        self._per_miner[held.miner_id].discard(held.id)
+        if not self._per_miner[held.miner_id]:
+            del self._per_miner[held.miner_id]

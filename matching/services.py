@@ -1,0 +1,172 @@
+"""Matches and reservations: what the views and later the stream ask for."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from django.conf import settings
+from msgspec import UNSET, Raw
+
+from matching.queries import default_weights, query_of
+from matching.records import Matched, records
+from matching.reservations.base import Reservation
+from matching.reservations.ledger import Ledger
+from matching.reservations.runtime import get_ledger
+from matching.scoring import pipeline
+from matching.scoring.types import Candidate, MatchResult, Query, Relaxation
+from matching.serializers import (
+    DEFAULT_TTL_MS,
+    CandidateAnswer,
+    ComponentsAnswer,
+    FailureAnswer,
+    GrantAnswer,
+    MatchAnswer,
+    MatchRequest,
+    RelaxationAnswer,
+    ReservationAnswer,
+    WhyNotAnswer,
+    WhyNotRequest,
+)
+from miners.registry.runtime import get_registry
+from miners.registry.store import Registry
+from poolhub.common import clock, codec
+from poolhub.common.errors import HubError, NotFound
+from poolhub.common.metrics import MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
+
+
+def match_find(*, request: MatchRequest) -> MatchAnswer:
+    """The best candidates for a job, and a slot of the first: held, or reserved where that is asked.
+
+    Scoring and the slot are one step under the registry's lock, so no two matches take the same slot.
+    """
+    started = time.perf_counter()
+    query = query_of(request, default_weights=default_weights(settings.DEFAULT_WEIGHTS))
+    registry, ledger = get_registry(), get_ledger()
+    granted: Reservation | None = None
+    with registry.lock:
+        now = clock.now()
+        with ledger.without(request.job_id, now=now):
+            result = pipeline.match(registry, query, now=now)
+        if request.reserve and not request.dry_run:
+            granted = _reserve(ledger, request, result, now)
+            if granted is not None:
+                result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
+        elif not request.dry_run and settings.SOFT_HOLD_MS:
+            offered = [each.miner_id for each in result.candidates]
+            ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
+    answer = _answer(request.job_id, result, granted)
+    latency_ms = (time.perf_counter() - started) * 1000
+    _count(result, latency_ms)
+    if not request.dry_run:
+        records.add(Matched(request, answer, now, latency_ms))
+    return answer
+
+
+def match_batch(*, requests: Sequence[Raw]) -> list[MatchAnswer | HubError]:
+    """Each answered in turn, as match_find would; a request that is refused has its error in its place."""
+    results: list[MatchAnswer | HubError] = []
+    for raw in requests:
+        try:
+            results.append(match_find(request=codec.decode(bytes(raw), MatchRequest)))
+        except HubError as error:
+            results.append(error)
+    return results
+
+
+def match_why_not(*, request: WhyNotRequest) -> WhyNotAnswer:
+    """Every constraint that one miner fails now, and its rank where it fails none. Raises NotFound."""
+    query = query_of(request, default_weights=default_weights(settings.DEFAULT_WEIGHTS))
+    registry, ledger = get_registry(), get_ledger()
+    with registry.lock:
+        now = clock.now()
+        with ledger.without(request.job_id, now=now):
+            found = pipeline.why_not(registry, query, request.miner_id, now=now)
+    if found is None:
+        raise NotFound(f"no miner {request.miner_id}")
+    failed = [FailureAnswer(each.constraint, each.asked, each.actual, each.transient) for each in found.failed]
+    return WhyNotAnswer(miner_id=found.miner_id, eligible=found.eligible, rank=found.rank, failed=failed)
+
+
+def reservation_renew(*, reservation_id: str, ttl_ms: int | None) -> ReservationAnswer:
+    renewed = get_ledger().renew(reservation_id, ttl_ms=ttl_ms, now=clock.now())
+    if renewed is None:
+        raise NotFound("This reservation has ended, or never was.")
+    return reservation_answer(renewed)
+
+
+def reservation_release(*, reservation_id: str) -> None:
+    get_ledger().release(reservation_id, now=clock.now())
+
+
+def reservation_list() -> list[ReservationAnswer]:
+    return [reservation_answer(each) for each in get_ledger().live(now=clock.now())]
+
+
+def reservation_answer(each: Reservation) -> ReservationAnswer:
+    return ReservationAnswer(
+        id=each.id, job_id=each.job_id, miner_id=each.miner_id, expires_at=clock.to_rfc3339(each.expires_at)
+    )
+
+
+def _reserve(ledger: Ledger, request: MatchRequest, result: MatchResult, now: float) -> Reservation | None:
+    ttl_ms = DEFAULT_TTL_MS if request.reservation_ttl_ms is None else request.reservation_ttl_ms
+    offered = [each.miner_id for each in result.candidates]
+    return ledger.reserve(request.job_id, offered, ttl_ms=ttl_ms, now=now)
+
+
+def _with_first(
+    registry: Registry, ledger: Ledger, job_id: str, query: Query, result: MatchResult, miner_id: str, now: float
+) -> MatchResult:
+    """The same answer with this miner first, eligible or not: the job holds a slot of it."""
+    first = next((each for each in result.candidates if each.miner_id == miner_id), None)
+    if first is None:
+        with ledger.without(job_id, now=now):
+            first = pipeline.candidate(registry, query, miner_id, now=now)
+    if first is None:
+        return result
+    others = [each for each in result.candidates if each.miner_id != miner_id]
+    return replace(result, candidates=[first, *others][: query.top_k], explain=first.explain)
+
+
+def _answer(job_id: str, result: MatchResult, granted: Reservation | None) -> MatchAnswer:
+    answer = MatchAnswer(
+        job_id=job_id,
+        candidates=[_candidate(each) for each in result.candidates],
+        explain=result.explain,
+        considered=result.considered,
+        eligible=result.eligible,
+        rejected=result.rejected,
+    )
+    if result.relaxations is not None:
+        answer.relaxations = [_relaxation(each) for each in result.relaxations]
+    if granted is not None:
+        answer.reservation = GrantAnswer(granted.id, granted.miner_id, clock.to_rfc3339(granted.expires_at))
+    return answer
+
+
+def _candidate(each: Candidate) -> CandidateAnswer:
+    parts = each.components
+    return CandidateAnswer(
+        miner_id=each.miner_id,
+        addr=each.addr,
+        proto=each.proto,
+        score=each.score,
+        eta_ms=each.eta_ms,
+        price=each.price,
+        region=each.region,
+        gpu_name=each.gpu_name,
+        components=ComponentsAnswer(parts.cap, parts.price, parts.latency, parts.trust, parts.load),
+        explain=each.explain,
+    )
+
+
+def _relaxation(each: Relaxation) -> RelaxationAnswer:
+    relax_to = UNSET if each.relax_to is None else each.relax_to
+    return RelaxationAnswer(each.constraint, each.asked, each.adds, relax_to)
+
+
+def _count(result: MatchResult, latency_ms: float) -> None:
+    MATCH_LATENCY.observe(latency_ms)
+    MATCH_REQUESTS.labels(outcome="matched" if result.candidates else "empty").inc()
+    for constraint, number in result.rejected.items():
+        MATCH_REJECTIONS.labels(constraint=constraint).inc(number)

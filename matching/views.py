@@ -1,0 +1,90 @@
+"""Routes of api.md §4 and §6: read the request, call one service, answer."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+
+from matching.parameters import RESERVATION_ID
+from matching.permissions import CoordinatorSecret
+from matching.serializers import (
+    BatchAnswer,
+    BatchBody,
+    BatchRequest,
+    MatchAnswer,
+    MatchRequest,
+    RenewRequest,
+    ReservationAnswer,
+    ReservationPage,
+    WhyNotAnswer,
+    WhyNotRequest,
+)
+from matching.services import (
+    match_batch,
+    match_find,
+    match_why_not,
+    reservation_list,
+    reservation_release,
+    reservation_renew,
+)
+from poolhub.common import ratelimit
+from poolhub.common.errors import HubError, problem
+from poolhub.common.requestid import request_id_of
+from poolhub.common.schema import PROBLEMS, answer, body
+from poolhub.common.views import HubViewSet
+
+
+class MatchViewSet(HubViewSet):
+    permission_classes = (CoordinatorSecret,)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        ratelimit.check(request._request, group="match", rate=settings.RATELIMIT_MATCH)
+
+    @extend_schema(
+        request=body(MatchRequest), responses={200: answer(MatchAnswer), **PROBLEMS(400, 401, 403, 422, 429, 503)}
+    )
+    def match(self, request: Request) -> HttpResponse:
+        return self.reply(match_find(request=self.read(request, MatchRequest)))
+
+    @extend_schema(
+        request=body(BatchBody), responses={200: answer(BatchAnswer), **PROBLEMS(400, 401, 403, 422, 429, 503)}
+    )
+    def batch(self, request: Request) -> HttpResponse:
+        asked = self.read(request, BatchRequest)
+        request_id = request_id_of(request._request)
+        results = match_batch(requests=asked.requests)
+        return self.reply(
+            {"results": [problem(each, request_id) if isinstance(each, HubError) else each for each in results]}
+        )
+
+    @extend_schema(
+        request=body(WhyNotRequest),
+        responses={200: answer(WhyNotAnswer), **PROBLEMS(400, 401, 403, 404, 422, 429, 503)},
+    )
+    def why_not(self, request: Request) -> HttpResponse:
+        return self.reply(match_why_not(request=self.read(request, WhyNotRequest)))
+
+
+class ReservationViewSet(HubViewSet):
+    permission_classes = (CoordinatorSecret,)
+
+    @extend_schema(responses={200: answer(ReservationPage), **PROBLEMS(401, 403, 503)})
+    def list(self, request: Request) -> HttpResponse:
+        return self.reply(ReservationPage(results=reservation_list()))
+
+    @extend_schema(
+        parameters=[RESERVATION_ID],
+        request=body(RenewRequest),
+        responses={200: answer(ReservationAnswer), **PROBLEMS(400, 401, 403, 404, 422, 503)},
+    )
+    def renew(self, request: Request, reservation_id: str) -> HttpResponse:
+        asked = self.read(request, RenewRequest) if request._request.body else RenewRequest()
+        return self.reply(reservation_renew(reservation_id=reservation_id, ttl_ms=asked.reservation_ttl_ms))
+
+    @extend_schema(parameters=[RESERVATION_ID], responses={204: None, **PROBLEMS(401, 403, 503)})
+    def release(self, request: Request, reservation_id: str) -> HttpResponse:
+        reservation_release(reservation_id=reservation_id)
+        return HttpResponse(status=204)
