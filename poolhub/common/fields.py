@@ -5,7 +5,7 @@ A field that may be left out is ``X | None = None``; ``null`` then reads as left
 
 import re
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 from msgspec import Meta
 
@@ -46,29 +46,44 @@ class Invalid(ValueError):
         super().__init__(detail)
 
 
-class Price(Decimal):
-    """Tokens per 1,000 s, 0 to 10^9: a JSON number, or the same as a string; exact, not yet rounded to 8 places."""
+class Tokens(Decimal):
+    """An amount of tokens, 0 to HIGHEST: a JSON number, or the same as a string; exact, not yet rounded to 8 places."""
 
     __slots__ = ()
 
-    SCHEMA = {  # noqa: RUF012 - Decimal is immutable, its subclass's constant may be a dict
-        "anyOf": [
-            {"type": "number", "minimum": 0, "maximum": MAX_PRICE},
-            {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,8})?$"},
-        ],
-        "description": "Tokens per 1,000 seconds of compute; a JSON number, or the same number as a string.",
-    }
+    HIGHEST: ClassVar[int] = MAX_NUMBER
+    UNIT: ClassVar[str] = "Tokens"
 
     @classmethod
-    def parse(cls, value: object) -> "Price":
+    def schema(cls) -> dict[str, Any]:
+        digits = len(str(cls.HIGHEST)) - 1
+        return {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": cls.HIGHEST},
+                {"type": "string", "pattern": rf"^[0-9]{{1,{digits}}}(\.[0-9]{{1,8}})?$"},
+            ],
+            "description": f"{cls.UNIT}; a JSON number, or the same number as a string.",
+        }
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
         if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
             raise Invalid("Expected a number, or a number as a string", code="invalid_type")
         if isinstance(value, str) and not _PRICE_TEXT.fullmatch(value):
             raise Invalid("Expected a decimal number", code="invalid_format")
         price = Decimal(value) if isinstance(value, str | int | Decimal) else Decimal(repr(value))
-        if not price.is_finite() or not 0 <= price <= MAX_PRICE:
-            raise Invalid(f"Expected a price from 0 to {MAX_PRICE}", code="out_of_range")
+        if not price.is_finite() or not 0 <= price <= cls.HIGHEST:
+            raise Invalid(f"Expected an amount from 0 to {cls.HIGHEST}", code="out_of_range")
         return cls(abs(price))
+
+
+class Price(Tokens):
+    """Tokens per 1,000 s."""
+
+    __slots__ = ()
+
+    HIGHEST = MAX_PRICE
+    UNIT = "Tokens per 1,000 seconds of compute"
 
 
 def price_units(price: Decimal) -> int:
@@ -82,12 +97,12 @@ def price_number(units: int) -> float:
 
 
 def decode_hook(kind: type, value: object) -> Any:
-    if kind is Price:
-        return Price.parse(value)
+    if issubclass(kind, Tokens):
+        return kind.parse(value)
     raise NotImplementedError(kind)
 
 
 def schema_hook(kind: type) -> dict[str, Any]:
-    if kind is Price:
-        return dict(Price.SCHEMA)
+    if issubclass(kind, Tokens):
+        return kind.schema()
     raise NotImplementedError(kind)
