@@ -169,7 +169,7 @@ def _database(dsn: str, base: Path) -> dict[str, Any]:
     """Django's ``NAME``, ``HOST`` … of ``sqlite:///path`` (relative to the root; four slashes: absolute) or ``postgresql://…``."""
     scheme, _, rest = dsn.partition("://")
     if scheme == "sqlite":
-        if not rest.startswith("/") or len(rest) < 2:  # noqa: PLR2004 - the slash and one character of a name
+        if not rest.startswith("/") or len(rest) < 2:
             raise ValidationError("it must be like sqlite:///poolhub.sqlite3")
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": base / rest[1:]}
     if scheme in ("postgresql", "postgres"):

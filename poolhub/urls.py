@@ -4,7 +4,9 @@ from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [path("admin/", admin.site.urls)] + [
-    path("", include(f"{app}.urls")) for app in ("miners", "matching", "feedback") if find_spec(app) and find_spec(f"{app}.urls")
+    path("", include(f"{app}.urls"))
+    for app in ("miners", "matching", "feedback")
+    if find_spec(app) and find_spec(f"{app}.urls")
 ]
 
 handler400 = "poolhub.common.problems.bad_request"

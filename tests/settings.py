@@ -18,7 +18,7 @@ os.environ.update(
     REDIS_URL=os.environ.get("TEST_REDIS_URL") or "",
 )
 
-from poolhub.settings import *  # noqa: E402, F403 - the environment first
+from poolhub.settings import *  # noqa: F403 - the environment first
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # tests make users; a strong hash costs 0.2 s each
 

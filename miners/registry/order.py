@@ -5,7 +5,7 @@ labels are dealt out anew.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class IdOrder:
     def __init__(self) -> None:
         self._ids: list[str] = []
 
-    def __iter__(self) -> Iterable[str]:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
 
     def add(self, miner_id: str, slots: dict[str, int], labels: NDArray[np.int64]) -> None:

@@ -47,7 +47,7 @@ class RangeIndex:
             bitmaps.clear_bit(members, slot)
 
     def at_least(self, value: float, values: NDArray[Any], present: Words) -> Words:
-        """The miners whose value is >= the asked one, exact among present; may be a stored set: not to be written to."""
+        """The miners whose value is >= the asked one, exact among present; not to be written to."""
         words = len(present)
         at = bisect_left(self._bounds, value)
         if at < len(self._bounds) and self._bounds[at] == value:

@@ -41,8 +41,7 @@ class States:
     def contact(self, slot: int, now: float) -> bool:
         """Record a contact; True where it brought the miner back among the live ones."""
         columns = self.columns
-        if now > columns.last_seen[slot]:
-            columns.last_seen[slot] = now
+        columns.last_seen[slot] = max(columns.last_seen[slot], now)
         columns.f_state[slot] = ONLINE
         # a contact told late may be over already, and a degraded miner's next change was planned a grace period ahead
         self._next_sweep = min(self._next_sweep, now + self.session_ttl_s)

@@ -46,7 +46,7 @@ def decode(body: bytes, type: type[T]) -> T:  # noqa: A002 - reads as msgspec's 
     try:
         if not body.isascii():
             body.decode()
-        decoded: T = _decoder(type).decode(body)
+        decoded: T = _decoder(type).decode(body)  # type: ignore[arg-type]  # a type is hashable
     except msgspec.ValidationError as exc:
         return _decode_slowly(body, type, exc)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -90,9 +90,7 @@ def _check_characters(value: Any, path: str) -> None:
     match value:
         case str():
             if "\0" in value:
-                raise ValidationFailed(
-                    errors=[FieldError(path, "invalid_character", "NUL characters are not allowed")]
-                )
+                raise ValidationFailed(errors=[FieldError(path, "invalid_character", "NUL characters are not allowed")])
         case msgspec.Struct():
             for name, wire in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
                 _check_characters(getattr(value, name), _join(path, wire))
@@ -163,7 +161,9 @@ class _Reader:
 def _unknown(key: str, known: list[str], path: str) -> FieldError:
     shown = key[:SHOWN]
     nearest = get_close_matches(shown, known, n=1, cutoff=0.0)[0]
-    return FieldError(_join(path, shown), "unknown_field", f"There is no such field; the nearest known one is {nearest}")
+    return FieldError(
+        _join(path, shown), "unknown_field", f"There is no such field; the nearest known one is {nearest}"
+    )
 
 
 @cache

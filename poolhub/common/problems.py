@@ -38,7 +38,7 @@ def problem_response(error: HubError, request_id: str) -> HttpResponse:
     )
 
 
-def from_exception(exc: BaseException) -> HubError | None:
+def from_exception(exc: BaseException) -> HubError | None:  # noqa: C901, PLR0911, PLR0912 - one table
     """Ours for what the frameworks raise; None for what nobody foresaw."""
     match exc:
         case HubError():
@@ -56,7 +56,7 @@ def from_exception(exc: BaseException) -> HubError | None:
         case drf.ParseError():
             return MalformedJSON(str(exc.detail))
         case drf.Throttled():
-            return TooManyRequests(retry_after_sec=int(exc.wait or 1))
+            return TooManyRequests(retry_after_sec=int(getattr(exc, "wait", None) or 1))
         case drf.ValidationError():
             return ValidationFailed(str(exc.detail))
         case RequestDataTooBig():
@@ -98,4 +98,6 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return problem_response(HubError("The hub failed. The request id finds the reason in its log."), request_id_of(request))
+    return problem_response(
+        HubError("The hub failed. The request id finds the reason in its log."), request_id_of(request)
+    )

@@ -1,4 +1,7 @@
-"""msgspec structs in drf-spectacular's OpenAPI: ``@extend_schema(request=body(X), responses={200: answer(Y), **PROBLEMS(401)})``."""
+"""msgspec structs in drf-spectacular's OpenAPI.
+
+``@extend_schema(request=body(X), responses={200: answer(Y), **PROBLEMS(401)})``
+"""
 
 from typing import Any
 

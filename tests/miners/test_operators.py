@@ -169,7 +169,7 @@ def test_evidence_is_durable_and_in_the_registry(time) -> None:
 def test_a_change_that_is_rolled_back_never_reaches_the_registry() -> None:
     register()
     before = view().row
-    with pytest.raises(RuntimeError), changing():
+    with pytest.raises(RuntimeError), changing():  # noqa: PT012 - what is raised must end the transaction
         miner_set_operator_drain(miner_id="m1", drain=True)
         raise RuntimeError
     assert view().row == before

@@ -6,16 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 from matching.scoring.types import Candidate, Components, Failure, MatchResult, Query, Relaxation, WhyNot
-from miners.registry.records import PriceSource, State
+from miners.registry.records import PriceSource
 from tests.miners.registry.builders import row as any_row
 from tests.miners.registry.model import ModelMiner, ModelRegistry
 
 UNITS = 10**8
-CONSTRAINTS = tuple(
-    "offline disabled draining excluded min_vram_gb min_ram_gb min_gpu_count min_cpu_cores min_mem_free_gb gpu_models"
-    " proto accel region tags_any capabilities_any capabilities_all attested min_trust max_price capacity"
-    " deadline_ms".split()
-)
+CONSTRAINTS = (
+    "offline", "disabled", "draining", "excluded", "min_vram_gb", "min_ram_gb", "min_gpu_count", "min_cpu_cores", "min_mem_free_gb", "gpu_models", "proto", "accel", "region", "tags_any", "capabilities_any", "capabilities_all", "attested", "min_trust", "max_price", "capacity", "deadline_ms",
+)  # fmt: skip
 
 
 def places(value: float) -> float:
@@ -161,7 +159,9 @@ def match(model: ModelRegistry, query: Query, *, now: float) -> MatchResult:
     else:
         reasons = sorted(rejected.items(), key=lambda each: (-each[1], CONSTRAINTS.index(each[0])))
         explain = f"no miner of {considered} is eligible"
-        explain += ": " + ", ".join(f"{name} {n}" for name, n in reasons).replace(" ", " rejected ", 1) if reasons else ""
+        explain += (
+            ": " + ", ".join(f"{name} {n}" for name, n in reasons).replace(" ", " rejected ", 1) if reasons else ""
+        )
     return MatchResult(
         candidates=found[: query.top_k],
         explain=explain,
@@ -172,9 +172,7 @@ def match(model: ModelRegistry, query: Query, *, now: float) -> MatchResult:
     )
 
 
-def relaxations(
-    model: ModelRegistry, query: Query, now: float, failed: dict[str, list[Check]]
-) -> list[Relaxation]:
+def relaxations(model: ModelRegistry, query: Query, now: float, failed: dict[str, list[Check]]) -> list[Relaxation]:
     """For each constraint tried: who fails it and nothing else."""
     tried = checks(model, query, ModelMiner(any_row()), now)
     only: dict[str, list[Check]] = {each.constraint: [] for each in tried}
