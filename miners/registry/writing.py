@@ -36,7 +36,8 @@ def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     columns.latency_mean[slot] = NAN if row.latency_mean is None else row.latency_mean
     if row.session != columns.session[slot]:
         columns.session[slot] = row.session
-        columns.clear_live(slot)
+        if not row.logged_out:  # a new session starts afresh; one that has ended leaves what was last known
+            columns.clear_live(slot)
     registry.addrs[slot] = row.addr
     write_terms(registry, slot, row)
     bitmaps.put_bit(states.disabled, slot, row.disabled)

@@ -72,7 +72,7 @@ class ModelRegistry:
             miner = self.miners[row.miner_id] = ModelMiner(row)
         elif row.version <= miner.row.version:
             return False
-        if row.session != miner.row.session:
+        if row.session != miner.row.session and not row.logged_out:
             miner.forget_reports()
         miner.row = row
         if last_seen is not None:
