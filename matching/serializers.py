@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from poolhub.common.fields import Count, Invalid, JobId, MemoryGB, MinerId, Number, Price, Region, Share, Text
+from poolhub.common.schema import REF
 
 MAX_LIST = 256
 MAX_EXCLUDED = 1000
@@ -142,8 +143,15 @@ class WhyNotAnswer(Struct, kw_only=True):
     failed: list[FailureAnswer]
 
 
+# a union of two objects is more than a struct's field can say, so the schema gets it spelled out
+RESULT_KINDS = [{"$ref": REF.format(name=name)} for name in ("MatchAnswer", "Problem")]
+BatchResults = Annotated[list[Any], Meta(extra_json_schema={"items": {"anyOf": RESULT_KINDS}})]
+
+
 class BatchAnswer(Struct, kw_only=True):
-    results: list[MatchAnswer | dict[str, Any]]
+    """In the order of the requests, each answered or refused on its own."""
+
+    results: BatchResults
 
 
 class ReservationAnswer(Struct, kw_only=True):

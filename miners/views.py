@@ -60,6 +60,8 @@ class EnrolmentViewSet(HubViewSet):
 class SessionViewSet(HubViewSet):
     """What a miner calls with its session token; the HTTP heartbeat takes its api key as well."""
 
+    asks_session = True
+
     @extend_schema(
         parameters=[SESSION_TOKEN],
         request=body(UpdateRequest),

@@ -1,6 +1,5 @@
 """Django's settings. What can be set is read here, once, by ``env``; ``.env.example`` explains each name."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from poolhub.env import Reader, env_file
+from poolhub.version import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -113,7 +113,9 @@ WSGI_APPLICATION = "poolhub.wsgi.application"
 INSTALLED_APPS = [
     "daphne",  # first: it takes over runserver
     "poolhub",
-    *(app for app in ("miners", "matching", "feedback") if find_spec(app) and find_spec(f"{app}.apps")),
+    "miners",
+    "matching",
+    "feedback",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -154,7 +156,7 @@ TEMPLATES = [
 ]
 REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "poolhub.common.problems.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "poolhub.openapi.HubSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -162,10 +164,12 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Pool Hub",
     "DESCRIPTION": "Matches jobs to miners: registry, matching, reservations, feedback.",
-    "VERSION": "1",
+    "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/v1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "PREPROCESSING_HOOKS": ["poolhub.openapi.simple_paths"],
+    "POSTPROCESSING_HOOKS": ["poolhub.openapi.add_types"],
     "COMPONENT_SPLIT_REQUEST": True,
     "ENFORCE_NON_BLANK_FIELDS": True,
     "SWAGGER_UI_DIST": "SIDECAR",

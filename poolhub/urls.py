@@ -1,12 +1,23 @@
-from importlib.util import find_spec
+from typing import Any
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
-urlpatterns = [path("admin/", admin.site.urls)] + [
-    path("", include(f"{app}.urls"))
-    for app in ("miners", "matching", "feedback")
-    if find_spec(app) and find_spec(f"{app}.urls")
+from poolhub.views import HealthViewSet, MetricsViewSet, SchemaViewSet
+
+read: dict[str, Any] = {"get": "retrieve"}
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    re_path(r"^health/?\Z", HealthViewSet.as_view(read)),
+    re_path(r"^v1/health/?\Z", HealthViewSet.as_view(read)),
+    re_path(r"^v1/metrics/?\Z", MetricsViewSet.as_view(read)),
+    re_path(r"^v1/schema/?\Z", SchemaViewSet.as_view(read), name="schema"),
+    re_path(r"^v1/docs/?\Z", SpectacularSwaggerSplitView.as_view(url="/v1/schema"), name="docs"),
+    path("", include("miners.urls")),
+    path("", include("matching.urls")),
+    path("", include("feedback.urls")),
 ]
 
 handler400 = "poolhub.common.problems.bad_request"

@@ -31,18 +31,18 @@ class Problem(msgspec.Struct):
 
 
 def body(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"application/json": _ref(struct)}
+    return {"application/json": reference(struct)}
 
 
 def answer(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return _ref(struct)
+    return reference(struct)
 
 
 def PROBLEMS(*statuses: int) -> dict[Any, Any]:  # noqa: N802 - stands among the constants of a decorator
-    return {(status, "application/problem+json"): _ref(Problem) for status in statuses}
+    return {(status, "application/problem+json"): reference(Problem) for status in statuses}
 
 
-def _ref(struct: type[msgspec.Struct]) -> dict[str, Any]:
+def reference(struct: type[msgspec.Struct]) -> dict[str, Any]:
     _structs.add(struct)
     return {"$ref": REF.format(name=struct.__name__)}
 

@@ -34,6 +34,8 @@ class HubViewSet(ViewSet):
     content_negotiation_class = AlwaysJSON
     throttle_classes = ()
     metadata_class = None
+    http_method_names = ["get", "head", "post", "delete"]
+    asks_session = False  # for the OpenAPI document
 
     def read(self, request: Request, type: type[T]) -> T:  # noqa: A002 - as codec.decode
         """The body as a ``type``, or 400, 413, 415, 422."""

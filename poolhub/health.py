@@ -1,0 +1,118 @@
+"""Whether the hub's parts answer, within a second in any case, and what its registry says of the pool."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from msgspec import Struct
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
+
+from miners.registry import runtime
+from miners.registry.records import State
+from poolhub.common import clock, redis
+from poolhub.version import VERSION
+
+DEADLINE_S = 0.7
+MAX_LAG_MS = 5000
+OK, DOWN, OFF = "ok", "down", "off"
+
+_threads = ThreadPoolExecutor(max_workers=3, thread_name_prefix="health")
+
+
+class RegistryHealth(Struct):
+    miners: int
+    lag_ms: float
+
+
+class Health(Struct, kw_only=True):
+    status: str  # ok | degraded
+    online_miners: int  # online or degraded, so matchable
+    miners_online: int  # the same under its older name
+    avg_latency_ms: float | None
+    db: str  # ok | down
+    redis: str  # ok | down | off
+    registry: RegistryHealth
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    miners: int
+    online: int
+    avg_latency_ms: float | None
+
+
+class Probe:
+    """One question to one part. One at a time is under way, so a part that hangs holds one thread, not one a caller."""
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._running: Future[bool] | None = None
+
+    def answers(self, *, until: float) -> bool:
+        with self._lock:
+            if self._running is None or self._running.done():
+                self._running = _threads.submit(self._ask)
+            running = self._running
+        try:
+            return running.result(max(0.0, until - monotonic()))
+        except TimeoutError:
+            return False
+
+
+def ask_database() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (DatabaseError, InterfaceError, PoolTimeout, OSError):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def ask_redis() -> bool:
+    try:
+        return bool(redis.client().ping())
+    except (RedisError, OSError):
+        return False
+
+
+database, cache = Probe(ask_database), Probe(ask_redis)
+
+
+def health() -> Health:
+    until = monotonic() + DEADLINE_S
+    db = OK if database.answers(until=until) else DOWN
+    redis_state = (OK if cache.answers(until=until) else DOWN) if settings.REDIS_URL else OFF
+    lag_ms = runtime.lag_ms()
+    pool = pool_now(database_up=db == OK)
+    fine = db == OK and redis_state != DOWN and lag_ms <= MAX_LAG_MS and pool is not None
+    pool = pool or Pool(0, 0, None)
+    return Health(
+        status="ok" if fine else "degraded",
+        online_miners=pool.online,
+        miners_online=pool.online,
+        avg_latency_ms=None if pool.avg_latency_ms is None else round(pool.avg_latency_ms, 3),
+        db=db,
+        redis=redis_state,
+        registry=RegistryHealth(pool.miners, lag_ms),
+        version=VERSION,
+    )
+
+
+def pool_now(*, database_up: bool) -> Pool | None:
+    """None while there is no registry: it is loaded here only where the database can be asked for it."""
+    registry = runtime.get_registry() if database_up else runtime.loaded()
+    if registry is None:
+        return None
+    now = clock.now()
+    states = registry.counts(now=now).values()
+    online = sum(each.get(State.ONLINE, 0) + each.get(State.DEGRADED, 0) for each in states)
+    return Pool(len(registry), online, registry.mean_latency_ms(now=now))

@@ -1,0 +1,76 @@
+"""The OpenAPI document: drf-spectacular walks the routes, the types are the msgspec structs that the views read."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+
+from poolhub.common.auth import SharedSecret
+from poolhub.common.problems import PROBLEM_JSON
+from poolhub.common.schema import Problem, components, reference
+
+Endpoint = tuple[str, str, str, Callable[..., Any]]
+
+SESSION, SESSION_IN_QUERY = "SessionToken", "SessionTokenInQuery"
+SESSION_SCHEMES = {
+    SESSION: {"type": "http", "scheme": "bearer", "description": "The token that register answered."},
+    SESSION_IN_QUERY: {"type": "apiKey", "in": "query", "name": "session_token", "description": "For older clients."},
+}
+
+
+class HubSchema(AutoSchema):
+    def get_operation_id(self) -> str:
+        words = re.sub(r"\{\w+\}", "", self.path).removeprefix("/v1").replace("-", "_").strip("/").replace("//", "/")
+        return f"{words.replace('/', '_')}_{self.method.lower()}"
+
+    def get_tags(self) -> list[str]:
+        return [self.path.removeprefix("/v1/").strip("/").split("/")[0]]
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        for each in self.view.permission_classes:
+            if isinstance(each, type) and issubclass(each, SharedSecret):
+                return [{scheme_of(each): []}]
+        return [{name: []} for name in SESSION_SCHEMES] if getattr(self.view, "asks_session", False) else [{}]
+
+
+def scheme_of(secret: type[SharedSecret]) -> str:
+    return secret.header.removeprefix("X-").replace("-", "")
+
+
+def simple_paths(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """Each route is there with and without a slash at its end, and the document shows the plain one."""
+    return [(each[0].rstrip("/"), *each[1:]) for each in endpoints if each[0].startswith("/v1/")]
+
+
+def add_types(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    held = result.setdefault("components", {})
+    held.setdefault("schemas", {}).update(components())
+    headers = {scheme_of(each): {"type": "apiKey", "in": "header", "name": each.header} for each in _all(SharedSecret)}
+    held["securitySchemes"] = {**SESSION_SCHEMES, **headers}
+    for path in result["paths"].values():
+        for method, operation in path.items():
+            add_common_problems(operation["responses"], reads_body=method == "post")
+    return result
+
+
+def add_common_problems(responses: dict[str, Any], *, reads_body: bool) -> None:
+    """What any route may answer, so that no view has to say it."""
+    shared = (400, 411, 413, 415, 422, 503) if reads_body else (400, 411, 413, 503)
+    for status in shared:
+        told = {"schema": reference(Problem)}
+        responses.setdefault(str(status), {"content": {PROBLEM_JSON: told}, "description": HTTPStatus(status).phrase})
+
+
+def _all(base: type[SharedSecret]) -> list[type[SharedSecret]]:
+    return [found for each in base.__subclasses__() for found in (each, *_all(each))]
+
+
+@cache
+def document() -> bytes:
+    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
+    return json.dumps(generator.get_schema(request=None, public=True)).encode()  # type: ignore[no-untyped-call]

@@ -1,0 +1,51 @@
+"""Routes of api.md §10: health, metrics, and the API's own description."""
+
+from django.conf import settings
+from django.http import HttpResponse
+from django_prometheus.exports import ExportToDjangoView
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from poolhub import gauges
+from poolhub.common.auth import AdminSecret
+from poolhub.common.network import is_loopback, request_address
+from poolhub.common.schema import PROBLEMS, answer
+from poolhub.common.views import HubViewSet
+from poolhub.health import Health, health
+from poolhub.openapi import document
+
+
+class LoopbackOrAdminSecret(AdminSecret):
+    """A scraper on this machine needs no secret; one whose address a proxy hides is not on this machine."""
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        hidden = "X-Forwarded-For" in request.headers and not settings.TRUSTED_PROXIES
+        if is_loopback(request_address(request._request)) and not hidden:
+            return True
+        return super().has_permission(request, view)
+
+
+class HealthViewSet(HubViewSet):
+    @extend_schema(responses={200: answer(Health), 503: answer(Health)})
+    def retrieve(self, request: Request) -> HttpResponse:
+        found = health()
+        response = self.reply(found, status=200 if found.status == "ok" else 503)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+class MetricsViewSet(HubViewSet):
+    permission_classes: tuple[type[BasePermission], ...] = (LoopbackOrAdminSecret,)
+
+    @extend_schema(responses={(200, "text/plain"): {"type": "string"}, **PROBLEMS(401, 403, 503)})
+    def retrieve(self, request: Request) -> HttpResponse:
+        gauges.refresh()
+        response: HttpResponse = ExportToDjangoView(request._request)
+        return response
+
+
+class SchemaViewSet(HubViewSet):
+    @extend_schema(responses={200: {"type": "object"}})
+    def retrieve(self, request: Request) -> HttpResponse:
+        return HttpResponse(document(), content_type="application/json")
