@@ -1,0 +1,40 @@
+"""What Django's checks cannot know of this project: combinations of settings that would lose data or lie."""
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+# how the usual servers are told their number of processes
+WORKER_VARIABLES = ("WEB_CONCURRENCY", "GRANIAN_WORKERS", "UVICORN_WORKERS")
+
+
+@register(Tags.compatibility)
+def one_process_without_redis(**_: Any) -> list[CheckMessage]:
+    """A second process would match on a registry that hears nothing of the first one's miners."""
+    if settings.REDIS_URL:
+        return []
+    several = [name for name in WORKER_VARIABLES if _count(name) > 1]
+    if not several:
+        return []
+    text = f"{several[0]} asks for {_count(several[0])} processes, but REDIS_URL is empty"
+    return [Error(text, hint="Set REDIS_URL, or serve with one process.", id="poolhub.E001")]
+
+
+@register(Tags.security, deploy=True)
+def production_settings(**_: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if not settings.PRODUCTION:
+        text = "POOLHUB_ENV is not production"
+        found.append(Error(text, hint="Set POOLHUB_ENV=production.", id="poolhub.E002"))
+    if settings.ENROLLMENT == "open":
+        text = "ENROLLMENT is open: anybody may take a new miner id"
+        found.append(Error(text, hint="Set ENROLLMENT=closed and create miners in the admin.", id="poolhub.E003"))
+    unset = [name for name in ("COORDINATOR_SHARED_SECRET", "ADMIN_SHARED_SECRET") if not getattr(settings, name)]
+    return found + [Error(f"{name} is empty: its routes answer 503", id="poolhub.E004") for name in unset]
+
+
+def _count(name: str) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdigit() else 0

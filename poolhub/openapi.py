@@ -25,8 +25,9 @@ SESSION_SCHEMES = {
 
 class HubSchema(AutoSchema):
     def get_operation_id(self) -> str:
-        words = re.sub(r"\{\w+\}", "", self.path).removeprefix("/v1").replace("-", "_").strip("/").replace("//", "/")
-        return f"{words.replace('/', '_')}_{self.method.lower()}"
+        words = re.findall(r"[a-z]+(?![a-z_]*\})|\{", self.path.removeprefix("/v1"))
+        named = "_".join(words).replace("{", "one")
+        return f"{named}_{self.method.lower()}"
 
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix("/v1/").strip("/").split("/")[0]]

@@ -25,6 +25,8 @@ from tests.matching.scoring import strategies as draw
 from tests.miners.registry.builders import GRACE_S, HALF_LIFE_S, NOW, TTL_S, empty, row
 from tests.miners.registry.model import ModelRegistry
 
+pytestmark = pytest.mark.pure
+
 IDS = st.sampled_from(draw.IDS)
 ASKED_A_STEP = 3
 

@@ -1,0 +1,66 @@
+# One command a task; CI calls the same ones.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve test check bench lock format clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+run: .venv/runtime .env  ## set everything up, run the hub with 200 live mock miners and show one match
+	@$(PY) manage.py migrate --verbosity 0
+	@$(PY) manage.py demo
+
+serve: .venv/runtime  ## the hub alone, set by the environment (and .env, where there is one)
+	@$(PY) manage.py migrate --verbosity 0
+	@exec $(PY) manage.py serve
+
+test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this starts by itself
+	$(PY) -m pytest
+	$(PY) -m tests.servers $(PY) -m pytest -m "not pure"
+
+check: .venv/dev  ## lint, types, layers, migrations, deployment settings
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-logo
+	POOLHUB_ENV_FILE=tests/embedded.env $(PY) manage.py makemigrations --check --dry-run
+	POOLHUB_ENV_FILE=tests/production.env $(PY) manage.py check --deploy --fail-level WARNING
+
+bench: .venv/bench  ## the benchmarks, each beside its reference; results go to benchmarks/results/
+	$(PY) -m benchmarks
+
+lock: .venv/dev  ## pin requirements*.in into requirements*.txt, with hashes
+	for name in requirements requirements-dev requirements-bench; do \
+	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --output-file $$name.txt $$name.in || exit 1; done
+
+format: .venv/dev  ## format the code, and mend what ruff can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:  ## remove what was installed and cached; .env and the database stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.env: | .venv/runtime
+	@$(PY) -m poolhub.envfile
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit("Pool Hub needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "no virtual environment could be made: Debian has venv in the package python3-venv" >&2; exit 1; }
+
+.venv/runtime: requirements.txt | $(PY)
+	@echo "installing requirements.txt …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt | $(PY)
+	@echo "installing requirements-dev.txt …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@ .venv/runtime
+
+.venv/bench: requirements-bench.txt | .venv/runtime
+	@echo "installing requirements-bench.txt …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
