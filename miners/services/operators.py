@@ -18,7 +18,7 @@ from miners.services.registration import session_end
 from miners.services.rows import changing, miner_lock_known, miner_publish, miner_save
 from miners.sessions import hash_api_key, new_api_key, next_session
 from poolhub.common import clock
-from poolhub.common.errors import Conflict, FieldError, ValidationFailed
+from poolhub.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from poolhub.common.fields import MAX_PRICE, MINER_ID_PATTERN
 
 if TYPE_CHECKING:
@@ -121,11 +121,17 @@ def price_override_create(
 
 
 def price_override_end(*, override: PriceOverride) -> None:
-    """End an override now; one that has not begun is deleted, and one that is over stays as it was."""
+    """End an override now; one that has not begun is deleted, and one that is over stays as it was.
+
+    Raises NotFound where somebody else deleted it first.
+    """
     at = clock.to_datetime(clock.now())
     with changing():
-        miner = miner_lock_known(override.miner.miner_id)
-        override.refresh_from_db()
+        try:
+            miner = miner_lock_known(override.miner.miner_id)
+            override.refresh_from_db()
+        except (PriceOverride.DoesNotExist, Miner.DoesNotExist):
+            raise NotFound("this price override is gone") from None
         if override.valid_from >= at:
             override.delete()
         elif override.valid_until is None or override.valid_until > at:

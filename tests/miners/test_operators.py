@@ -129,6 +129,16 @@ def test_an_override_that_has_not_begun_is_deleted(time) -> None:
     assert view().row.overrides == ()
 
 
+def test_an_override_that_somebody_else_deleted_is_not_found(time) -> None:
+    register()
+    later = clock.to_datetime(time.now() + 60)
+    override = price_override_create(miner_id="m1", price=Decimal("0.5"), valid_from=later)
+    same = PriceOverride.objects.get()
+    price_override_end(override=override)
+    with pytest.raises(NotFound):
+        price_override_end(override=same)
+
+
 def test_overrides_that_can_never_win_again_are_left_out(time) -> None:
     register()
     at = clock.to_datetime(time.now())
