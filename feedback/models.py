@@ -7,6 +7,7 @@ from feedback.trust import FINAL
 from matching.reservations.ledger import Outcome
 from miners.models import Miner
 from poolhub.common.fields import MAX_NUMBER
+from poolhub.common.text import visible
 
 OUTCOMES = [(each.value, each.value) for each in Outcome]
 
@@ -43,4 +44,4 @@ class Feedback(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.job_id}: {self.outcome}"
+        return f"{visible(self.job_id)}: {self.outcome}"

@@ -1,6 +1,8 @@
 from django.db import models
 from django.utils import timezone
 
+from poolhub.common.text import visible
+
 
 class MatchRecord(models.Model):
     """One answered match: written behind in batches, sampled by MATCH_RECORD_SAMPLE, purged by MATCH_RECORD_DAYS."""
@@ -25,4 +27,4 @@ class MatchRecord(models.Model):
         constraints = [models.CheckConstraint(condition=models.Q(latency_ms__gte=0), name="match_record_latency")]
 
     def __str__(self) -> str:
-        return f"{self.job_id} at {self.created_at:%Y-%m-%d %H:%M:%S}"
+        return f"{visible(self.job_id)} at {self.created_at:%Y-%m-%d %H:%M:%S}"

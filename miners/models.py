@@ -143,7 +143,7 @@ class PriceOverride(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.miner_id}: {self.price}"
+        return f"{self.price} for {self.miner}"
 
 
 class MinerCommand(models.Model):
