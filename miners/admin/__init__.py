@@ -1,0 +1,2 @@
+# Django looks here for what is registered
+from miners.admin import commands, miners, overrides, statuses  # noqa: F401

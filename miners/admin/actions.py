@@ -1,0 +1,151 @@
+"""What operators do to the miners that they choose."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from miners.admin.acting import act_on_each, chosen, number_of
+from miners.admin.forms import OverrideForm
+from miners.admin.shared import author_of
+from miners.choices import CommandName
+from miners.models import Miner
+from miners.services.commands import command_args, command_create
+from miners.services.operators import (
+    miner_disable,
+    miner_enable,
+    miner_issue_key,
+    miner_remove,
+    price_override_create,
+)
+from poolhub.common.admin import HubAdmin
+
+
+def command_send(request: HttpRequest, miner: Miner, name: CommandName, args: dict[str, Any] | None = None) -> None:
+    command_create(miner_id=miner.miner_id, name=name, args=command_args(name, args or {}), author=author_of(request))
+
+
+class MinerActions(HubAdmin):
+    actions = (
+        "enable", "disable", "drain", "resume", "reregister", "set_price_override", "issue_key", "delete_selected",
+    )  # fmt: skip
+
+    def has_command_permission(self, request: HttpRequest) -> bool:
+        return author_of(request).has_perm("miners.add_minercommand")
+
+    def has_override_permission(self, request: HttpRequest) -> bool:
+        return author_of(request).has_perm("miners.add_priceoverride")
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Miner]) -> None:
+        self._each(request, queryset, "enabled", lambda miner: miner_enable(miner_id=miner.miner_id))
+
+    @admin.action(description="Disable", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
+        if not _confirmed(request):
+            return self._ask(request, queryset, "disable", "Their tokens and keys are refused until they are enabled.")
+        self._each(request, queryset, "disabled", lambda miner: miner_disable(miner_id=miner.miner_id))
+        return None
+
+    @admin.action(description="Drain", permissions=["change"])
+    def drain(self, request: HttpRequest, queryset: QuerySet[Miner]) -> None:
+        self._each(request, queryset, "drained", partial(command_send, request, name=CommandName.DRAIN))
+
+    @admin.action(description="Resume", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Miner]) -> None:
+        self._each(request, queryset, "resumed", partial(command_send, request, name=CommandName.RESUME))
+
+    @admin.action(description="Ask to register again", permissions=["command"])
+    def reregister(self, request: HttpRequest, queryset: QuerySet[Miner]) -> None:
+        done = "asked to register again"
+        self._each(request, queryset, done, partial(command_send, request, name=CommandName.REREGISTER))
+
+    @admin.action(description="Set a price override", permissions=["override"])
+    def set_price_override(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
+        form = OverrideForm(request.POST if _confirmed(request) else None)
+        if not form.is_valid():
+            told = "It holds from the next match on, while it is the newest in force."
+            return self._ask(request, queryset, "set_price_override", told, form)
+        given, author = form.cleaned_data, author_of(request)
+
+        def override(miner: Miner) -> None:
+            price_override_create(miner_id=miner.miner_id, author=author, **given)
+
+        self._each(request, queryset, "given a price override", override)
+        return None
+
+    @admin.action(description="Issue a key", permissions=["change"])
+    def issue_key(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
+        if not _confirmed(request):
+            return self._ask(request, queryset, "issue_key", "Their keys and sessions end at once.")
+        keys: dict[str, str] = {}
+
+        def issue(miner: Miner) -> None:
+            keys[miner.miner_id] = miner_issue_key(miner_id=miner.miner_id)
+
+        done = self._each(request, queryset, "given a new key", issue)
+        return self.show_keys(request, [(miner.miner_id, keys[miner.miner_id]) for miner in done]) if done else None
+
+    @admin.action(description="Remove", permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
+        """In place of Django's own, which would list everything that hangs on them."""
+        if not _confirmed(request):
+            told = "Everything kept of them goes too: overrides, commands, feedback. This cannot be undone."
+            return self._ask(request, queryset, "delete_selected", told)
+        act_on_each(
+            self, request, queryset, done="removed", act=lambda each: miner_remove(miner_id=each.miner_id), removes=True
+        )
+        return None
+
+    def show_keys(self, request: HttpRequest, keys: Iterable[tuple[str, str]]) -> HttpResponse:
+        """In this answer and nowhere else: a message over a redirect would leave them in a cookie or the database."""
+        self.message_user(request, "Copy this now: a key is shown this once.", messages.WARNING)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "API keys",
+            "opts": self.opts,
+            "list_url": self.list_url(),
+            "keys": list(keys),
+        }
+        return TemplateResponse(request, "miners/admin/keys.html", context)
+
+    # ---- inside
+
+    def _each(
+        self, request: HttpRequest, queryset: QuerySet[Miner], done: str, act: Callable[[Miner], object]
+    ) -> list[Miner]:
+        return act_on_each(self, request, queryset, done=done, act=act)
+
+    def _ask(
+        self, request: HttpRequest, queryset: QuerySet[Miner], action: str, told: str, form: OverrideForm | None = None
+    ) -> HttpResponse | None:
+        """A page that says how many miners it is about, and takes what else is needed."""
+        miners = chosen(self, request, queryset)
+        if not miners:
+            return None
+        title = self.get_actions(request)[action][2]
+        page = request.POST.get("_page", "")
+        filters = request.POST.get("_filters") or request.GET.urlencode()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "question": f"{title}: {number_of(miners)}. {told}",
+            "opts": self.opts,
+            "list_url": self.list_url(),
+            "back_url": self.page_url(page) if page else f"{self.list_url()}?{filters}",
+            "action": action,
+            "page": page,
+            "filters": filters,
+            "miners": miners,
+            "form": form,
+            "media": self.media if form is None else self.media + form.media,
+        }
+        return TemplateResponse(request, "miners/admin/action.html", context)
+
+
+def _confirmed(request: HttpRequest) -> bool:
+    return "confirmed" in request.POST

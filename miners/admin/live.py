@@ -1,0 +1,89 @@
+"""Columns of the miners' pages that come from the live registry, without a query."""
+
+from math import isfinite
+
+from django.contrib import admin
+
+from miners.admin.shared import tokens_text
+from miners.models import Miner
+from miners.registry.records import MinerView, PriceSource
+from miners.registry.runtime import get_registry
+from miners.tokens import tokens
+from poolhub.common import clock
+from poolhub.common.admin import NO_VALUE
+
+
+def live(miner: Miner) -> MinerView | None:
+    """The miner as matching sees it now, read once for each object; None where this process has yet to hear of it."""
+    kept = vars(miner)
+    if "_live" not in kept:
+        kept["_live"] = get_registry().get(miner.miner_id, now=clock.now())
+    view: MinerView | None = kept["_live"]
+    return view
+
+
+@admin.display(description="state")
+def state(miner: Miner) -> str:
+    view = live(miner)
+    return NO_VALUE if view is None else view.state.value
+
+
+@admin.display(description="load")
+def load(miner: Miner) -> str:
+    """Slots taken of all."""
+    view = live(miner)
+    return NO_VALUE if view is None else f"{view.live.own + view.live.foreign}/{view.row.max_parallel}"
+
+
+@admin.display(description="effective price")
+def effective_price(miner: Miner) -> str:
+    view = live(miner)
+    if view is None:
+        return NO_VALUE
+    price = tokens_text(tokens(view.price))
+    return price if view.price_source is PriceSource.OWN else f"{price} ({view.price_source.value})"
+
+
+@admin.display(description="trust")
+def trust(miner: Miner) -> str:
+    view = live(miner)
+    return NO_VALUE if view is None else f"{view.trust:.3f}"
+
+
+@admin.display(description="last contact")
+def last_contact(miner: Miner) -> str:
+    view = live(miner)
+    return NO_VALUE if view is None else _time(view.live.last_seen)
+
+
+@admin.display(description="lease until")
+def lease_until(miner: Miner) -> str:
+    view = live(miner)
+    return NO_VALUE if view is None else _time(view.lease_expires_at)
+
+
+@admin.display(description="reported")
+def reported(miner: Miner) -> str:
+    view = live(miner)
+    if view is None:
+        return NO_VALUE
+    told = view.live
+    parts = [f"{told.queue_len} queued", f"{told.jobs} running", "busy" if told.busy else "not busy"]
+    if told.latency_ms is not None:
+        parts.append(f"{told.latency_ms:g} ms")
+    if told.temp_c is not None:
+        parts.append(f"{told.temp_c:g} °C")
+    if told.mem_free_gb is not None:
+        parts.append(f"{told.mem_free_gb:g} GB free")
+    return ", ".join(parts)
+
+
+@admin.display(description="held by the hub")
+def held(miner: Miner) -> str:
+    view = live(miner)
+    return NO_VALUE if view is None else f"{view.reservations} reservations and holds"
+
+
+def _time(at: float) -> str:
+    """In UTC. A miner that was never there has none."""
+    return f"{clock.to_datetime(at):%Y-%m-%d %H:%M:%S}" if isfinite(at) else NO_VALUE

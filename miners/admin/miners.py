@@ -1,0 +1,116 @@
+"""Miners: the operator's own decisions can be edited; what a miner claims and what the hub keeps is shown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html_join
+
+from miners.admin import live
+from miners.admin.actions import MinerActions, command_send
+from miners.admin.filters import RegionFilter, StateFilter
+from miners.admin.forms import MinerForm
+from miners.choices import CommandName
+from miners.models import Miner
+from miners.services.operators import miner_create, miner_disable, miner_enable, miner_remove
+from poolhub.common.admin import NO_VALUE, json_column, text_column
+
+ADDED = ("miner_id", "disabled", "operator_drain", "price_cap")
+LIVE = (
+    live.state, live.load, live.held, live.effective_price, live.trust, live.last_contact, live.lease_until,
+    live.reported,
+)  # fmt: skip
+ADDR, GPU_NAME, REGION = text_column("addr", "address"), text_column("gpu_name", "GPU"), text_column("region")
+CLAIMED = (
+    ADDR, "proto", GPU_NAME, "gpu_vram", "gpu_count", "cpu_cores", "ram_gb", "price", "max_parallel", REGION,
+    json_column("accel", "accelerators"), json_column("capabilities"), text_column("wallet_address"), "draining",
+)  # fmt: skip
+
+
+@admin.display(description="API key")
+def has_key(miner: Miner) -> str:
+    return "issued" if miner.api_key_hash else NO_VALUE
+
+
+@admin.display(description="more")
+def elsewhere(miner: Miner) -> str:
+    lists = [("price overrides", "priceoverride"), ("commands", "minercommand")]
+    links = [(reverse(f"admin:miners_{model}_changelist"), miner.pk, label) for label, model in lists]
+    return format_html_join(" · ", '<a href="{}?miner__id__exact={}">{}</a>', links)
+
+
+KEPT = (
+    has_key, "registered_at", "created_at", "latency_mean", "latency_count", "trust_s", "trust_f", "trust_at",
+    "version", elsewhere,
+)  # fmt: skip
+
+
+@admin.register(Miner)
+class MinerAdmin(MinerActions):
+    form = MinerForm
+    list_display: Any = (
+        "miner_id", live.state, GPU_NAME, REGION, live.load, live.effective_price, live.trust, live.last_contact,
+    )  # fmt: skip
+    list_filter = (StateFilter, RegionFilter, "proto", "operator_drain")
+    search_fields = ("miner_id", "addr", "gpu_name", "region", "wallet_address")
+    search_help_text = "A part of the id, the address, the GPU's name, the region or the wallet address."
+    ordering = ("miner_id",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Miner | None = None) -> Any:
+        if obj is None:
+            return [(None, {"fields": ADDED, "description": "Its API key is shown once, when it is saved."})]
+        return [
+            (None, {"fields": (*ADDED, "tags")}),
+            ("Now", {"fields": LIVE}),
+            ("Claimed by the miner", {"fields": CLAIMED}),
+            ("Kept by the hub", {"fields": KEPT}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Miner | None = None) -> Any:
+        return () if obj is None else ("miner_id", *LIVE, *CLAIMED, *KEPT)
+
+    def save_model(self, request: HttpRequest, obj: Miner, form: MinerForm, change: bool) -> None:
+        given = form.cleaned_data
+        if not change:
+            profile = {name: given[name] for name in ADDED if name != "miner_id"}
+            made, api_key = miner_create(miner_id=obj.miner_id, profile=profile)
+            obj.pk = made.pk
+            request.api_key = api_key  # type: ignore[attr-defined]  # for response_add, and gone with the request
+            return
+        for name in form.changed_data:
+            self._decide(request, obj, name, given[name])
+
+    def _decide(self, request: HttpRequest, miner: Miner, name: str, value: Any) -> None:
+        match name:
+            case "disabled":
+                (miner_disable if value else miner_enable)(miner_id=miner.miner_id)
+            case "operator_drain":
+                command_send(request, miner, CommandName.DRAIN if value else CommandName.RESUME)
+            case "price_cap":
+                command_send(request, miner, CommandName.SET_PRICE_CAP, {} if value is None else {"price": value})
+            case "tags":
+                command_send(request, miner, CommandName.UPDATE_TAGS, {"tags": value})
+
+    def response_add(self, request: HttpRequest, obj: Miner, post_url_continue: str | None = None) -> HttpResponse:
+        return self.show_keys(request, [(obj.miner_id, request.api_key)])  # type: ignore[attr-defined]
+
+    def get_deleted_objects(self, objs: QuerySet[Miner] | Sequence[Miner], request: HttpRequest) -> Any:
+        """Counted, not listed: a miner may have more feedback than a page can show."""
+        counts = {Miner._meta.verbose_name_plural: len(objs)}
+        for relation in Miner._meta.related_objects:
+            related: Any = relation.related_model
+            number = related._base_manager.filter(**{f"{relation.field.name}__in": objs}).count()
+            if number:
+                counts[related._meta.verbose_name_plural] = number
+        perms_needed = set() if self.has_delete_permission(request) else {Miner._meta.verbose_name}
+        return [str(miner) for miner in objs], counts, perms_needed, []
+
+    def delete_model(self, request: HttpRequest, obj: Miner) -> None:
+        miner_remove(miner_id=obj.miner_id)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Miner]) -> None:
+        for miner in queryset:
+            miner_remove(miner_id=miner.miner_id)

@@ -1,0 +1,96 @@
+"""Price overrides: set, ended, and otherwise kept as they were. Deleting one is ending it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from miners.admin.acting import act_on_each
+from miners.admin.filters import WHEN, WhenFilter
+from miners.admin.forms import PriceOverrideForm
+from miners.admin.shared import author_of, miner_link, tokens_text
+from miners.models import PriceOverride
+from miners.services.operators import price_override_create, price_override_end
+from poolhub.common import clock
+from poolhub.common.admin import KeptAdmin, text_column
+
+ADDED = ("miner", "price", "reason", "valid_from", "valid_until")
+
+
+@admin.display(description="standing")
+def standing(override: PriceOverride) -> str:
+    now = clock.to_datetime(clock.now())
+    if override.valid_until is not None and override.valid_until <= now:
+        return "past"
+    if override.valid_from > now:
+        return "future"
+    return "in force, behind a newer one" if getattr(override, "hidden", False) else "in force"
+
+
+@admin.display(description="price", ordering="price")
+def price(override: PriceOverride) -> str:
+    return tokens_text(override.price)
+
+
+REASON = text_column("reason")
+
+
+@admin.register(PriceOverride)
+class PriceOverrideAdmin(KeptAdmin):
+    form = PriceOverrideForm
+    autocomplete_fields = ("miner",)
+    actions = ("end_now",)
+    list_display = (price, miner_link, standing, "valid_from", "valid_until", REASON, "author")
+    list_filter = (WhenFilter, "valid_from")
+    list_select_related = ("miner", "author")
+    search_fields = ("miner__miner_id", "reason", "author__username")
+    search_help_text = "A part of the miner's id, the reason or the author's name."
+    date_hierarchy = "created_at"
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PriceOverride]:
+        in_force = WHEN["in force"](clock.to_datetime(clock.now()))
+        newer = PriceOverride.objects.filter(in_force, miner=OuterRef("miner"), id__gt=OuterRef("id"))
+        overrides: QuerySet[PriceOverride] = super().get_queryset(request)
+        return overrides.annotate(hidden=Exists(newer))
+
+    def get_fields(self, request: HttpRequest, obj: PriceOverride | None = None) -> Any:
+        if obj is None:
+            return ADDED
+        return (miner_link, price, standing, REASON, "valid_from", "valid_until", "author", "created_at")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PriceOverride | None = None) -> Any:
+        return () if obj is None else self.get_fields(request, obj)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return author_of(request).has_perm("miners.change_priceoverride") or self.has_delete_permission(request)
+
+    @admin.action(description="End now", permissions=["end"])
+    def end_now(self, request: HttpRequest, queryset: QuerySet[PriceOverride]) -> None:
+        act_on_each(self, request, queryset, done="ended", act=lambda each: price_override_end(override=each))
+
+    def save_model(self, request: HttpRequest, obj: PriceOverride, form: PriceOverrideForm, change: bool) -> None:
+        given = {name: form.cleaned_data[name] for name in ADDED if name != "miner"}
+        made = price_override_create(miner_id=obj.miner.miner_id, author=author_of(request), **given)
+        obj.pk = made.pk
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
+        context["show_delete"] = False  # "End now" says what it would do
+        return super().render_change_form(request, context, *args, **options)
+
+    def delete_model(self, request: HttpRequest, obj: PriceOverride) -> None:
+        price_override_end(override=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[PriceOverride]) -> None:
+        for override in queryset:
+            price_override_end(override=override)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[PriceOverride]) -> Any:
+        return [self.log_change(request, override, "Ended") for override in queryset]
+
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: int) -> HttpResponse:
+        told = "has ended, and stays here" if PriceOverride.objects.filter(pk=obj_id).exists() else "never began"
+        self.message_user(request, f"The price override {obj_display} {told}.", messages.SUCCESS)
+        return HttpResponseRedirect(self.list_url())

@@ -1,0 +1,35 @@
+"""What the pages of several models show alike."""
+
+from decimal import Decimal
+from typing import Any, Protocol
+
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+
+from miners.models import Miner
+
+
+class OfMiner(Protocol):
+    miner: Miner
+
+
+@admin.display(description="miner", ordering="miner__miner_id")
+def miner_link(obj: OfMiner) -> str:
+    """Needs the miner selected along."""
+    return format_html(
+        '<a href="{}">{}</a>', reverse("admin:miners_miner_change", args=[obj.miner.pk]), obj.miner.miner_id
+    )
+
+
+def tokens_text(amount: Decimal) -> str:
+    """Exact, without the zeros at its end."""
+    return f"{amount.normalize():f}"
+
+
+def author_of(request: HttpRequest) -> User:
+    user: Any = request.user
+    assert isinstance(user, User)  # the admin site lets in nobody else
+    return user
