@@ -143,8 +143,9 @@ class _Reader:
                 self._add(FieldError(_join(path, field.encode_name), "required", "This field is required"))
         if struct.__struct_config__.forbid_unknown_fields:
             known = [field.encode_name for field in fields]
-            for key in obj.keys() - set(known):
-                self._add(_unknown(key, known, path))
+            for key in obj:
+                if key not in known:
+                    self._add(_unknown(key, known, path))
         if len(self.errors) > before:
             return None
         try:
