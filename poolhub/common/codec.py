@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from poolhub.common.errors import FieldError, MalformedJSON, ValidationFailed
-from poolhub.common.fields import Invalid, decode_hook
+from poolhub.common.fields import Invalid, decode_hook, encode_hook
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=encode_hook)
 _untyped = msgspec.json.Decoder()
 
 

@@ -102,6 +102,12 @@ def decode_hook(kind: type, value: object) -> Any:
     raise NotImplementedError(kind)
 
 
+def encode_hook(value: object) -> Any:
+    if isinstance(value, Tokens):
+        return Decimal(value)
+    raise NotImplementedError(type(value))
+
+
 def schema_hook(kind: type) -> dict[str, Any]:
     if issubclass(kind, Tokens):
         return kind.schema()
