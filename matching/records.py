@@ -69,10 +69,16 @@ class Records:
                 try:
                     MatchRecord.objects.bulk_create([_record(each) for each in batch])
                 except Exception:
-                    with self._lock:
-                        self._pending.extendleft(reversed(batch))
+                    self._take_back(batch)
                     raise
                 stored += len(batch)
+
+    def _take_back(self, batch: list[Matched]) -> None:
+        """As if it had not been taken; the oldest go where others have come meanwhile."""
+        with self._lock:
+            lost = max(0, len(self._pending) + len(batch) - MAX_PENDING)
+            self._pending.extendleft(reversed(batch[lost:]))
+            MATCH_RECORDS_DROPPED.inc(lost)
 
 
 def in_sample(job_id: str) -> bool:
