@@ -36,5 +36,9 @@ def check(request: HttpRequest, *, group: str, rate: str) -> None:
     if group in _failing:
         _failing.discard(group)
         logger.warning("The rate limit of %s is on again", group)
-    if usage is not None and usage["should_limit"]:
-        raise TooManyRequests(f"Over {rate} for this address.", retry_after_sec=usage["time_left"] + 1)
+    if usage is None or not usage["should_limit"]:
+        return
+    if not usage["limit"]:  # the cache evicted the counter between two steps, which django-ratelimit takes for "over"
+        RATELIMIT_UNCHECKED.labels(group=group).inc()
+        return
+    raise TooManyRequests(f"Over {rate} for this address.", retry_after_sec=usage["time_left"] + 1)
