@@ -88,10 +88,10 @@ class Ledger:
 
     def reserve(self, job_id: str, candidates: Sequence[str], *, ttl_ms: int, now: float) -> Reservation | None:
         """A slot of the first candidate that has one, in place of the job's hold; None leaves the hold as it was."""
-        with self._registry.lock, self.without(job_id, now=now):
-            places = [Place(each, self._registry.free_slots(each) + self._reserved[each]) for each in candidates]
-            made = self._store.take(job_id=job_id, places=places, ttl_ms=ttl_ms, now=now)
         with self._registry.lock:
+            with self.without(job_id, now=now):
+                places = [Place(each, self._registry.free_slots(each) + self._reserved[each]) for each in candidates]
+                made = self._store.take(job_id=job_id, places=places, ttl_ms=ttl_ms, now=now)
             if made is not None and made.id not in self._reservations:
                 self._end_hold(job_id)
                 self._begin(made)
