@@ -36,9 +36,10 @@ class AmountField(models.Field):  # type: ignore[type-arg]  # takes arguments in
     def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
         if value is None or hasattr(value, "resolve_expression"):
             return value
-        amount = Decimal(value).quantize(ONE_UNIT, ROUND_HALF_EVEN)
-        if not 0 <= amount <= HIGHEST:
-            raise ValueError(f"an amount is from 0 to {HIGHEST}, not {amount}")
+        amount = Decimal(value)
+        if not (amount.is_finite() and 0 <= amount <= HIGHEST):  # NaN does not even compare
+            raise ValueError(f"an amount is from 0 to {HIGHEST}, not {value}")
+        amount = abs(amount.quantize(ONE_UNIT, ROUND_HALF_EVEN))  # there is no -0
         return amount if connection.vendor == "postgresql" else f"{amount:0{DIGITS + 1}f}"
 
     def value_to_string(self, obj: models.Model) -> str:
