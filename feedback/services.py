@@ -40,10 +40,10 @@ def feedback_record(
 
     The miner's row is locked from before the look for a repeat, so two tellers of one job come one after the other.
     """
-    now = clock.now()
     half_life_s = settings.TRUST_HALF_LIFE_DAYS * DAY_S
     with changing():
         miner = miner_lock_known(miner_id)
+        now = clock.now()  # with the lock held, so that the log is in the order in which it was folded
         evidence = evidence_of(miner).faded(now, half_life_s=half_life_s)
         told = set(Feedback.objects.filter(miner=miner, job_id=job_id).values_list("outcome", flat=True))
         if outcome in told:
