@@ -50,7 +50,7 @@ def decode(body: bytes, type: type[T]) -> T:  # noqa: A002 - reads as msgspec's 
     except msgspec.ValidationError as exc:
         return _decode_slowly(body, type, exc)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise MalformedJSON(f"The body is not JSON: {exc}") from None
+        raise _malformed(exc) from None
     if b"\\u0000" in body:
         _check_characters(decoded, "")
     return decoded
@@ -71,9 +71,15 @@ def _decode_slowly(body: bytes, kind: type[T], first: msgspec.ValidationError) -
         obj = _untyped.decode(body)
     except msgspec.ValidationError:  # a number that no Python float or int can hold
         raise ValidationFailed(errors=[_field_error(first, "")]) from None
+    except msgspec.DecodeError as exc:  # the first pass had stopped before the fault
+        raise _malformed(exc) from None
     decoded = _Reader().read(obj, kind, "")
     _check_characters(decoded, "")
     return decoded
+
+
+def _malformed(exc: ValueError) -> MalformedJSON:
+    return MalformedJSON(f"The body is not JSON: {exc}")
 
 
 def _check_depth(body: bytes) -> None:
