@@ -78,7 +78,7 @@ def _decode_slowly(body: bytes, kind: type[T], first: msgspec.ValidationError) -
     return decoded
 
 
-def _malformed(exc: ValueError) -> MalformedJSON:
+def _malformed(exc: Exception) -> MalformedJSON:
     return MalformedJSON(f"The body is not JSON: {exc}")
 
 
