@@ -1,6 +1,7 @@
 """POST /v1/match/batch"""
 
 import json
+from http import HTTPStatus
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_a_problem_is_the_whole_problem_object(client) -> None:
     assert reply.json()["results"] == [
         {
             "type": "about:blank",
-            "title": "Unprocessable Entity",
+            "title": HTTPStatus(422).phrase,
             "status": 422,
             "detail": "top_k: Expected int <= 50",
             "code": "out_of_range",

@@ -95,7 +95,7 @@ def test_the_allowlist_asks_for_the_address_that_trusted_proxies_tell(
 # ---- what is no request
 
 
-@pytest.mark.parametrize("body", [b" ", b"{", b"nonsense", b'{"job_id":"j"} {}', b'{"job_id":"j",}', b"{'job_id':1}",
+@pytest.mark.parametrize("body", [b" ", b"{", b"nonsense", b'{"job_id":"j"} {}', b'{"job_id":"j",}', b"{'job_id':1}", b'{"job_id":1',
                                   b'{"job_id":"\xff"}', b'{"job_id":"\xed\xa0\x80"}', b'\xef\xbb\xbf{"job_id":"j"}',
                                   b'{"job_id":"a\x00b"}', b"\x00", b'{"job_id":"\\ud800"}', b'{"job_id":"\\udc00\\ud800"}',
                                   b'{"job_id":NaN}', b'{"job_id":"j","hints":{"max_price":Infinity}}',
