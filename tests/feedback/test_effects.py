@@ -1,7 +1,7 @@
 """What feedback changes for the next match: trust, latency, holds and reservations (contract, sections 4 to 6)."""
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection
 
 from feedback.models import Feedback
 from miners.registry import loader, runtime
@@ -160,7 +160,7 @@ def test_a_refused_outcome_ends_nothing(client) -> None:
     assert len(reservations()) == 1
 
 
-def test_what_cannot_be_committed_ends_nothing_and_is_no_evidence(client) -> None:
+def test_what_cannot_be_written_ends_nothing_and_is_no_evidence(client) -> None:
     reserve(client)
 
     def full(execute, sql, params, many, context):
@@ -170,6 +170,22 @@ def test_what_cannot_be_committed_ends_nothing_and_is_no_evidence(client) -> Non
 
     with connection.execute_wrapper(full), pytest.raises(DatabaseError):
         send("completed")
+    nothing_was_told()
+
+
+def test_what_cannot_be_committed_ends_nothing_and_is_no_evidence(client, monkeypatch) -> None:
+    reserve(client)
+
+    def gone() -> None:
+        raise OperationalError("the server closed the connection")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(connection, "_commit", gone)
+        assert send("completed").status_code == 503
+    nothing_was_told()
+
+
+def nothing_was_told() -> None:
     assert (len(reservations()), own("m1"), view().trust) == (1, 1, 0.5)
     assert not Feedback.objects.exists()
     assert tell("completed") == 0.6

@@ -11,6 +11,7 @@ from matching import records as module
 from matching.models import MatchRecord
 from matching.records import Matched, Records, in_sample, purge, records
 from matching.serializers import MatchAnswer, MatchRequest
+from miners.registry import runtime
 from poolhub.common import clock
 from poolhub.common.metrics import MATCH_RECORDS_DROPPED
 from tests.matching.builders import add, ask, match, tokens
@@ -191,6 +192,16 @@ def test_matches_that_come_during_a_flush_that_fails_do_not_lift_the_bound(monke
     assert dropped() - before == 4
     assert kept.flush() == 10
     assert jobs() == [f"j{i}" for i in range(4, 14)]
+
+
+def test_a_clean_stop_stores_what_waits(monkeypatch) -> None:
+    monkeypatch.setattr(runtime, "_background", runtime.Background())
+    kept = Records()
+    for job_id in ("a", "b"):
+        kept.add(matched(job_id))
+    runtime._background.start()
+    runtime.stop()
+    assert jobs() == ["a", "b"]
 
 
 def test_what_is_older_than_its_days_is_purged(settings, fake_clock, monkeypatch) -> None:
