@@ -9,7 +9,7 @@ import re
 import types
 from difflib import get_close_matches
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -149,9 +149,9 @@ class _Reader:
                 self._add(FieldError(_join(path, field.encode_name), "required", "This field is required"))
         if struct.__struct_config__.forbid_unknown_fields:
             known = [field.encode_name for field in fields]
-            for key in obj:
-                if key not in known:
-                    self._add(_unknown(key, known, path))
+            unknown = (key for key in obj if key not in known)
+            for key in islice(unknown, MAX_ERRORS - len(self.errors)):  # to look for the nearest name is slow
+                self._add(_unknown(key, known, path))
         if len(self.errors) > before:
             return None
         try:
