@@ -217,6 +217,7 @@ LOGGING = {
         "django.security": {"level": "ERROR"},
         "django.channels.server": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},
     },
 }

@@ -1,5 +1,6 @@
 """`make run`: the hub, live mock miners and one match."""
 
+import os
 import signal
 import subprocess
 import time
@@ -38,7 +39,8 @@ class Command(BaseCommand):
 
     def show(self, miners: int, user: tuple[str, str] | None, *, once: bool) -> None:
         base = base_url()
-        with child("serve") as hub:
+        quiet = {**os.environ, "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING")}  # 200 registrations say little
+        with child("serve", env=quiet) as hub:
             wait_healthy(hub, base)
             with child("seed_miners", "--live", "--count", str(miners), stdout=subprocess.PIPE) as mocks:
                 wait_for_line(mocks, f"{miners} miners are live", self.tell)
