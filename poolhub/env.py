@@ -9,14 +9,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from environs import Env, EnvError, ValidationError
+from environs import Env
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
+from redis import Redis
 
 from poolhub.common.network import Network
 
@@ -24,22 +25,38 @@ T = TypeVar("T")
 
 WEIGHTS = ("cap", "price", "latency", "trust", "load")
 
+FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+_NAME = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*"  # of a host, by DNS
+_HOST_NAME = re.compile(_NAME)
+_ORIGIN = re.compile(rf"https?://(\*\.)?({_NAME}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,4})?[smhd]")
 _SECRET = re.compile(r"[!-+\--~]+")  # printable ASCII, no space, no comma
+
+
+class Absurd(ValueError):
+    """What is wrong with a value, without the value where it may hold a secret."""
 
 
 class Reader:
     def __init__(self, file: Path | None) -> None:
         self.names: set[str] = set()
         self._env = Env()
-        if file is not None and file.is_file():
-            self._env.read_env(str(file), recurse=False, override=False)
-
-    def text(self, name: str, default: str = "") -> str:
-        return self._parse(name, default, str)
+        if file is None:
+            return
+        try:
+            self._env.read_env(file, recurse=False, override=False)
+        except (OSError, ValueError) as exc:
+            self.stop(str(file), f"it cannot be read: {exc}")
 
     def flag(self, name: str, *, default: bool) -> bool:
-        return self._guard(name, lambda: self._env.bool(name, default))
+        def parse(text: str) -> bool:
+            if text.lower() not in FLAGS:
+                raise Absurd(f"it must be true or false, not {text!r}")
+            return FLAGS[text.lower()]
+
+        return self._parse(name, str(default), parse)
 
     def number(self, name: str, default: float, *, low: float, high: float, unit: str = "") -> float:
         return self._parse(name, str(default), lambda text: _number(text, low, high, unit))
@@ -47,7 +64,7 @@ class Reader:
     def whole(self, name: str, default: int, *, low: int, high: int, unit: str = "") -> int:
         def parse(text: str) -> int:
             if not re.fullmatch(r"[+-]?[0-9]{1,15}", text):
-                raise ValidationError(f"it must be a whole number, not {text!r}")
+                raise Absurd(f"it must be a whole number, not {text!r}")
             return int(_number(text, low, high, unit))
 
         return self._parse(name, str(default), parse)
@@ -55,13 +72,43 @@ class Reader:
     def choice(self, name: str, default: str, options: Sequence[str]) -> str:
         def parse(text: str) -> str:
             if text not in options:
-                raise ValidationError(f"it must be one of {', '.join(options)}, not {text!r}")
+                raise Absurd(f"it must be one of {', '.join(options)}, not {text!r}")
             return text
 
         return self._parse(name, default, parse)
 
-    def words(self, name: str, default: str = "") -> list[str]:
-        return self._parse(name, default, _words)
+    def host(self, name: str, default: str) -> str:
+        """An address or name to listen on; an empty one would be every address of the machine."""
+
+        def parse(text: str) -> str:
+            if not _is_host(text.removeprefix("[").removesuffix("]")):
+                raise Absurd(f"it must be an address or a host name, not {text!r}")
+            return text
+
+        return self._parse(name, default, parse)
+
+    def hosts(self, name: str, default: str) -> list[str]:
+        """Names as requests may have them in their Host header; at least one."""
+
+        def parse(text: str) -> list[str]:
+            for word in _words(text):
+                address = word[1:-1] if word.startswith("[") else word.removeprefix(".")
+                if word != "*" and (not _is_host(address) or (":" in word) != word.startswith("[")):
+                    raise Absurd(f"it must be host names without scheme and port, separated by commas, not {word!r}")
+            if not _words(text):
+                raise Absurd("it must have at least one host name")
+            return _words(text)
+
+        return self._parse(name, default, parse)
+
+    def origins(self, name: str) -> list[str]:
+        def parse(text: str) -> list[str]:
+            for word in _words(text):
+                if not _ORIGIN.fullmatch(word):
+                    raise Absurd(f"it must be origins like https://hub.example.com, separated by commas, not {word!r}")
+            return _words(text)
+
+        return self._parse(name, "", parse)
 
     def secret(self, name: str, *, min_length: int) -> str:
         """One value that must be there."""
@@ -76,9 +123,9 @@ class Reader:
         def parse(text: str) -> tuple[str, ...]:
             for value in _words(text):
                 if len(value) < min_length:
-                    raise ValidationError(f"a value is shorter than {min_length} characters")
+                    raise Absurd(f"a value is shorter than {min_length} characters")
                 if not _SECRET.fullmatch(value):
-                    raise ValidationError("a value has a character that is not printable ASCII, or a space")
+                    raise Absurd("a value has a character that is not printable ASCII, or a space")
             return tuple(_words(text))
 
         return self._parse(name, "", parse)
@@ -86,7 +133,7 @@ class Reader:
     def rate(self, name: str, default: str) -> str:
         def parse(text: str) -> str:
             if text and not _RATE.fullmatch(text):
-                raise ValidationError(f"it must be like 50/s or 100/5m (s, m, h, d), or empty, not {text!r}")
+                raise Absurd(f"it must be like 50/s or 100/5m (s, m, h, d), or empty, not {text!r}")
             return text
 
         return self._parse(name, default, parse)
@@ -96,7 +143,7 @@ class Reader:
             try:
                 return tuple(ip_network(word) for word in _words(text))
             except ValueError as exc:
-                raise ValidationError(f"it must be addresses or CIDR networks, separated by commas: {exc}") from None
+                raise Absurd(f"it must be addresses or CIDR networks, separated by commas: {exc}") from None
 
         return self._parse(name, "", parse)
 
@@ -107,35 +154,32 @@ class Reader:
         return self._parse(name, default, lambda text: _database(text, base))
 
     def redis(self, name: str) -> str:
-        def parse(text: str) -> str:
-            if text and (urlsplit(text).scheme not in ("redis", "rediss", "unix") or "//" not in text):
-                raise ValidationError("it must be like redis://host:6379/0, or empty")
-            return text
-
-        return self._parse(name, "", parse)
+        return self._parse(name, "", lambda text: _redis(text) if text else "")
 
     def stop(self, name: str, why: str) -> NoReturn:
-        sys.stderr.write(f"pool-hub does not start: {name}: {' '.join(why.split())}\n")
-        raise SystemExit(2)
+        stop(name, why)
 
     def _parse(self, name: str, default: str, parse: Callable[[str], T]) -> T:
-        return self._guard(name, lambda: parse(self._env.str(name, default).strip()))
-
-    def _guard(self, name: str, read: Callable[[], T]) -> T:
         self.names.add(name)
         try:
-            return read()
-        except ValidationError as exc:
-            self.stop(name, str(exc.args[0]))
-        except EnvError as exc:
-            self.stop(name, str(exc))
+            return parse(self._env.str(name, default).strip())
+        except Absurd as exc:
+            stop(name, str(exc))
+
+
+def stop(name: str, why: str) -> NoReturn:
+    sys.stderr.write(f"pool-hub does not start: {name}: {' '.join(why.split())}\n")
+    raise SystemExit(2)
 
 
 def env_file(base: Path) -> Path | None:
-    """``POOLHUB_ENV_FILE`` names another file than ``.env``; empty names none."""
+    """``POOLHUB_ENV_FILE`` names another file than ``.env``, which must be there; empty names none."""
     named = os.environ.get("POOLHUB_ENV_FILE")
     if named is None:
-        return base / ".env"
+        usual = base / ".env"
+        return usual if usual.is_file() else None
+    if named and not Path(named).is_file():
+        stop("POOLHUB_ENV_FILE", f"there is no file {named}")
     return Path(named) if named else None
 
 
@@ -143,47 +187,82 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _number(text: str, low: float, high: float, unit: str) -> float:
+def _is_host(text: str) -> bool:
     try:
-        value = float(text)
-    except ValueError:
-        raise ValidationError(f"it must be a number, not {text!r}") from None
+        ip_address(text)
+    except ValueError:  # a name, whose last part is no number: 10.0.0.256 is a mistyped address
+        return len(text) <= 253 and bool(_HOST_NAME.fullmatch(text)) and not text.rpartition(".")[2].isdecimal()
+    return True
+
+
+def _number(text: str, low: float, high: float, unit: str) -> float:
+    if not _NUMBER.fullmatch(text):  # float() would take 1_0, Arabic digits and nan as well
+        raise Absurd(f"it must be a number, not {text!r}")
+    value = float(text)
     if not math.isfinite(value) or not low <= value <= high:
-        raise ValidationError(f"it must be from {low:g} to {high:g}{f' {unit}' if unit else ''}, not {text}")
+        raise Absurd(f"it must be from {low:.15g} to {high:.15g}{f' {unit}' if unit else ''}, not {text}")
     return value
 
 
 def _weights(text: str) -> dict[str, float]:
-    weights = dict.fromkeys(WEIGHTS, 0.0)
+    weights: dict[str, float] = {}
     for pair in _words(text):
         key, equals, value = (part.strip() for part in pair.partition("="))
-        if key not in weights or not equals:
-            raise ValidationError(f"it must be like cap=0.4,price=0.2 with {', '.join(WEIGHTS)}, not {pair!r}")
+        if key not in WEIGHTS or not equals:
+            raise Absurd(f"it must be like cap=0.4,price=0.2 with {', '.join(WEIGHTS)}, not {pair!r}")
+        if key in weights:
+            raise Absurd(f"it names {key} twice")
         weights[key] = _number(value, 0, 10**12, "")
     if not any(weights.values()):
-        raise ValidationError("not all weights may be 0")
-    return weights
+        raise Absurd("not all weights may be 0")
+    return {name: weights.get(name, 0.0) for name in WEIGHTS}
 
 
 def _database(dsn: str, base: Path) -> dict[str, Any]:
     """Django's ``NAME``, ``HOST`` … of ``sqlite:///path`` (relative to the root; four slashes: absolute) or ``postgresql://…``."""
     scheme, _, rest = dsn.partition("://")
     if scheme == "sqlite":
-        if not rest.startswith("/") or len(rest) < 2:
-            raise ValidationError("it must be like sqlite:///poolhub.sqlite3")
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": base / rest[1:]}
+        return _sqlite(rest, base)
     if scheme in ("postgresql", "postgres"):
-        try:
-            parts = conninfo_to_dict(dsn)
-        except ProgrammingError as exc:
-            raise ValidationError(f"it is no PostgreSQL address: {exc}") from None
-        if not parts.get("dbname"):
-            raise ValidationError("it names no database: postgresql://user:password@host:5432/name")
-        named = {key.upper(): parts.pop(key, "") for key in ("user", "password", "host", "port")}
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": parts.pop("dbname"),
-            **named,
-            "OPTIONS": parts,
-        }
-    raise ValidationError("it must begin with sqlite:/// or postgresql://")
+        return _postgresql(dsn)
+    raise Absurd("it must begin with sqlite:/// or postgresql://")
+
+
+def _sqlite(rest: str, base: Path) -> dict[str, Any]:
+    if not rest.startswith("/") or len(rest) < 2 or rest[1:] == ":memory:":  # threads could not share one in memory
+        raise Absurd("it must name a file, like sqlite:///poolhub.sqlite3")
+    path = base / rest[1:]
+    if path.is_dir() or not path.parent.is_dir():
+        raise Absurd(f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}")
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": path}
+
+
+def _postgresql(dsn: str) -> dict[str, Any]:
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError:  # whose text may repeat the password
+        raise Absurd("it must be like postgresql://user:password@host:5432/name, special characters as %xx") from None
+    if not parts.get("dbname"):
+        raise Absurd("it names no database: postgresql://user:password@host:5432/name")
+    if not all(_is_port(port) for port in str(parts.get("port") or "").split(",")):
+        raise Absurd("its port is no number from 1 to 65535")
+    named = {key.upper(): parts.pop(key, "") for key in ("user", "password", "host", "port")}
+    return {"ENGINE": "django.db.backends.postgresql", "NAME": parts.pop("dbname"), **named, "OPTIONS": parts}
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65_535)
+
+
+def _redis(url: str) -> str:
+    """The address as it came, once the client takes it; nothing is connected."""
+    try:
+        parts = urlsplit(url)
+        by_name = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch("/?[0-9]*", parts.path)
+        by_path = parts.scheme == "unix" and parts.path
+        if (by_name or by_path) and not parts.fragment:
+            Redis.from_url(url).connection_pool.make_connection()
+            return url
+    except (ValueError, TypeError):  # whose text may repeat the password
+        pass
+    raise Absurd("it must be like redis://user:password@host:6379/0, special characters as %xx, or empty")

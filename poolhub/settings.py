@@ -15,11 +15,11 @@ read = Reader(env_file(BASE_DIR))
 
 # --- where it runs
 POOLHUB_ENV = read.choice("POOLHUB_ENV", "embedded", ("embedded", "production"))
-POOLHUB_HOST = read.text("POOLHUB_HOST", "127.0.0.1")
+POOLHUB_HOST = read.host("POOLHUB_HOST", "127.0.0.1")
 POOLHUB_PORT = read.whole("POOLHUB_PORT", 8203, low=0, high=65535)
 DEBUG = read.flag("DEBUG", default=False)
-ALLOWED_HOSTS = read.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = read.words("CSRF_TRUSTED_ORIGINS")
+ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = read.origins("CSRF_TRUSTED_ORIGINS")
 LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 
 # --- secrets
