@@ -36,5 +36,5 @@ def production_settings(**_: Any) -> list[CheckMessage]:
 
 
 def _count(name: str) -> int:
-    text = os.environ.get(name, "")
-    return int(text) if text.isdigit() else 0
+    text = os.environ.get(name, "").strip()
+    return int(text) if text.isdecimal() and len(text) < 10 else 0

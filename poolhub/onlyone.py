@@ -21,7 +21,7 @@ def lock_path() -> Path | None:
     """None where several processes may share the database."""
     if settings.REDIS_URL or not settings.ON_SQLITE:
         return None
-    database = Path(settings.DATABASES["default"]["NAME"])
+    database = Path(settings.DATABASES["default"]["NAME"]).resolve()  # one file by another name is the same database
     return database.with_name(f"{database.name}.lock")
 
 
