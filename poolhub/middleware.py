@@ -1,14 +1,18 @@
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from poolhub.common.problems import from_status, problem_response
 from poolhub.common.requestid import HEADER, request_id_of
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class RequestIdMiddleware:
     """Every response carries X-Request-ID: the caller's, if sane."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -16,3 +20,20 @@ class RequestIdMiddleware:
         response = self.get_response(request)
         response.headers[HEADER] = request_id
         return response
+
+
+class ProblemMiddleware:
+    """Every 4xx and 5xx is problem+json, those that Django's own views answer as pages or without a word too."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        is_page = "json" not in response.headers.get("Content-Type", "")  # problems, and health's own answer, are JSON
+        if response.status_code < 400 or not is_page or settings.DEBUG:
+            return response
+        problem = problem_response(from_status(response.status_code), request_id_of(request))
+        if "Allow" in response.headers:
+            problem.headers["Allow"] = response.headers["Allow"]
+        return problem

@@ -2,9 +2,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from poolhub.views import HealthViewSet, MetricsViewSet, SchemaViewSet
+from poolhub.views import DocsView, HealthViewSet, MetricsViewSet, SchemaViewSet
 
 read: dict[str, Any] = {"get": "retrieve"}
 
@@ -14,7 +13,7 @@ urlpatterns = [
     re_path(r"^v1/health/?\Z", HealthViewSet.as_view(read)),
     re_path(r"^v1/metrics/?\Z", MetricsViewSet.as_view(read)),
     re_path(r"^v1/schema/?\Z", SchemaViewSet.as_view(read), name="schema"),
-    re_path(r"^v1/docs/?\Z", SpectacularSwaggerSplitView.as_view(url="/v1/schema"), name="docs"),
+    re_path(r"^v1/docs/?\Z", DocsView.as_view(), name="docs"),
     path("", include("miners.urls")),
     path("", include("matching.urls")),
     path("", include("feedback.urls")),

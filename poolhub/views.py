@@ -1,27 +1,31 @@
 """Routes of api.md §10: health, metrics, and the API's own description."""
 
-from django.conf import settings
 from django.http import HttpResponse
 from django_prometheus.exports import ExportToDjangoView
 from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from poolhub import gauges
 from poolhub.common.auth import AdminSecret
-from poolhub.common.network import is_loopback, request_address
+from poolhub.common.network import is_loopback
 from poolhub.common.schema import PROBLEMS, answer
-from poolhub.common.views import HubViewSet
+from poolhub.common.views import FirstRenderer, HubViewSet
 from poolhub.health import Health, health
 from poolhub.openapi import document
 
+FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via")
+
 
 class LoopbackOrAdminSecret(AdminSecret):
-    """A scraper on this machine needs no secret; one whose address a proxy hides is not on this machine."""
+    """A scraper on this machine needs no secret. What comes through a proxy does, whomever the proxy speaks of."""
+
+    open_on_loopback = True  # for the OpenAPI document
 
     def has_permission(self, request: Request, view: object) -> bool:
-        hidden = "X-Forwarded-For" in request.headers and not settings.TRUSTED_PROXIES
-        if is_loopback(request_address(request._request)) and not hidden:
+        forwarded = any(name in request.headers for name in FORWARDED)
+        if not forwarded and is_loopback(request.META.get("REMOTE_ADDR") or ""):
             return True
         return super().has_permission(request, view)
 
@@ -49,3 +53,11 @@ class SchemaViewSet(HubViewSet):
     @extend_schema(responses={200: {"type": "object"}})
     def retrieve(self, request: Request) -> HttpResponse:
         return HttpResponse(document(), content_type="application/json")
+
+
+class DocsView(SpectacularSwaggerSplitView):
+    """The page on which the schema can be read and tried; all of it comes from this hub."""
+
+    url, url_self = "/v1/schema", "/v1/docs"
+    http_method_names = ["get", "head"]
+    content_negotiation_class = FirstRenderer

@@ -59,6 +59,8 @@ def from_exception(exc: BaseException) -> HubError | None:  # noqa: C901, PLR091
             return TooManyRequests(retry_after_sec=int(getattr(exc, "wait", None) or 1))
         case drf.ValidationError():
             return ValidationFailed(str(exc.detail))
+        case drf.APIException():
+            return from_status(exc.status_code)
         case RequestDataTooBig():
             return BodyTooLarge("The body is larger than MAX_BODY_BYTES.")
         case UnreadablePostError():
@@ -71,6 +73,16 @@ def from_exception(exc: BaseException) -> HubError | None:  # noqa: C901, PLR091
             return Unavailable("The database does not answer. Try again.")
         case _:
             return None
+
+
+def from_status(status: int) -> HubError:
+    """Ours for an answer of which only the status is known."""
+    kinds = (BadRequest, Unauthorized, Forbidden, NotFound, MethodNotAllowed, UnsupportedMediaType, Unavailable)
+    error = next((kind for kind in kinds if kind.status == status), HubError)()
+    if error.status != status:
+        error.status, error.code = status, "error"
+        error.detail = f"{error.title}."
+    return error
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
@@ -91,6 +103,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     return problem_response(Forbidden("This caller may not do that."), request_id_of(request))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    error = Forbidden(f"The CSRF check failed. {reason}".strip(), code="csrf_failed")
+    return problem_response(error, request_id_of(request))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

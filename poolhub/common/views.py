@@ -16,7 +16,9 @@ from poolhub.common.errors import UnsupportedMediaType
 T = TypeVar("T")
 
 
-class AlwaysJSON(BaseContentNegotiation):
+class FirstRenderer(BaseContentNegotiation):
+    """What a view answers with does not depend on ``Accept``."""
+
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> Any:
         return None
 
@@ -31,7 +33,7 @@ class HubViewSet(ViewSet):
     authentication_classes = ()
     parser_classes = ()
     renderer_classes = (JSONRenderer,)
-    content_negotiation_class = AlwaysJSON
+    content_negotiation_class = FirstRenderer
     throttle_classes = ()
     metadata_class = None
     http_method_names = ["get", "head", "post", "delete"]
@@ -39,6 +41,11 @@ class HubViewSet(ViewSet):
 
     def perform_authentication(self, request: Request) -> None:
         """Permissions do that. DRF's own would put an anonymous user over that of the session."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if (request.method or "").lower() not in self.action_map:
+            self.http_method_not_allowed(request)  # before anybody is asked for a secret
+        super().initial(request, *args, **kwargs)
 
     def read(self, request: Request, type: type[T]) -> T:  # noqa: A002 - as codec.decode
         """The body as a ``type``, or 400, 413, 415, 422."""
