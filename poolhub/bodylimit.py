@@ -14,6 +14,8 @@ from poolhub.common.errors import BodyTooLarge, HubError, LengthRequired, proble
 from poolhub.common.problems import PROBLEM_JSON
 from poolhub.common.requestid import HEADER, request_id_from
 
+MAX_DIGITS = 18  # int() refuses thousands of them with an error
+
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -22,7 +24,7 @@ def refusal(length: str, transfer_encoding: str) -> HubError | None:
     """The error for a body by what its headers say, None where it may be read."""
     if transfer_encoding:
         return LengthRequired("A body needs a Content-Length; chunks without one are not read.")
-    if length.isascii() and length.isdigit() and int(length) > settings.MAX_BODY_BYTES:
+    if length.isascii() and length.isdigit() and (len(length) > MAX_DIGITS or int(length) > settings.MAX_BODY_BYTES):
         return BodyTooLarge(f"The body is larger than {settings.MAX_BODY_BYTES} bytes.")
     return None
 
@@ -38,9 +40,10 @@ class LimitedASGI:
             await self.application(scope, receive, send)
             return
         request_id = request_id_from(named.get(HEADER.lower().encode()))
-        headers = [(name.encode(), value.encode()) for name, value in _headers(error, request_id)]
+        body = encode(problem(error, request_id))
+        headers = [(name.encode(), value.encode()) for name, value in refusal_headers(error, request_id, len(body))]
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await send({"type": "http.response.body", "body": encode(problem(error, request_id))})
+        await send({"type": "http.response.body", "body": body})
 
 
 class LimitedWSGI:
@@ -52,9 +55,16 @@ class LimitedWSGI:
         if error is None:
             return self.application(environ, start_response)
         request_id = request_id_from(environ.get("HTTP_X_REQUEST_ID"))
-        start_response(f"{error.status} {error.title}", _headers(error, request_id))
-        return [encode(problem(error, request_id))]
+        body = encode(problem(error, request_id))
+        start_response(f"{error.status} {error.title}", refusal_headers(error, request_id, len(body)))
+        return [body]
 
 
-def _headers(error: HubError, request_id: str) -> list[tuple[str, str]]:
-    return [("Content-Type", PROBLEM_JSON), (HEADER, request_id), ("Connection", "close"), *error.headers.items()]
+def refusal_headers(error: HubError, request_id: str, length: int) -> list[tuple[str, str]]:
+    return [
+        ("Content-Type", PROBLEM_JSON),
+        ("Content-Length", str(length)),
+        (HEADER, request_id),
+        ("Connection", "close"),
+        *error.headers.items(),
+    ]

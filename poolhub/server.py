@@ -13,9 +13,11 @@ from time import monotonic
 from typing import Any
 
 from daphne.server import Server
+from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 
 from miners import connections
+from poolhub.channel import HubChannel, HubFactory
 
 logger = logging.getLogger(__name__)
 
@@ -49,30 +51,65 @@ class SlowingQueue(asyncio.Queue[Message]):
         return item
 
 
+class HubSocket(WebSocketProtocol):  # type: ignore[misc]
+    """Ends with a close frame where the stock one drops the connection."""
+
+    def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
+        self._fail_connection(connections.TOO_LARGE, reason)
+
+
 class HubServer(Server):  # type: ignore[misc]  # daphne has no types
     connections: dict[Any, Message]
 
-    def __init__(self, application: Any, *, endpoint: str, ready: Callable[[], None]) -> None:
+    def __init__(self, application: Any, *, endpoint: str, ready: Callable[[int], None]) -> None:
+        """``ready`` is told the port, once the hub listens on it."""
         super().__init__(
             application=application,
             endpoints=[endpoint],
             signal_handlers=False,
-            ready_callable=ready,
+            ready_callable=lambda: ready(self.listening_addresses[0][1]),
             websocket_max_message_size=MAX_MESSAGE_BYTES,
             websocket_max_frame_size=MAX_MESSAGE_BYTES,
             server_name="pool-hub",
         )
-        self.failed = False
+        self.ports: list[Any] = []
+        self.channels: set[HubChannel] = set()  # open connections that are no WebSockets
+        self.stopping = False
+        self.failure: str | None = None
+
+    @property
+    def http_factory(self) -> HubFactory:
+        return self._http_factory
+
+    @http_factory.setter
+    def http_factory(self, made: Any) -> None:
+        self._http_factory = HubFactory(self)  # in the place of the one that daphne's run() makes
+
+    @property
+    def ws_factory(self) -> Any:
+        return self._ws_factory
+
+    @ws_factory.setter
+    def ws_factory(self, made: Any) -> None:
+        made.protocol = HubSocket
+        made.setProtocolOptions(failByDrop=False)
+        self._ws_factory = made
 
     def create_application(self, protocol: Any, scope: Message) -> asyncio.Queue[Message] | None:
         scope["root_path"] = ""
         if scope["type"] != "websocket":
             queue: asyncio.Queue[Message] | None = super().create_application(protocol, scope)
             return queue
+        scope["asgi"] = {"version": "3.0"}
         slowing = SlowingQueue(protocol.transport)
         running = self.application(scope, slowing.get, lambda message: self.handle_reply(protocol, message))
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(running)
         return slowing
+
+    async def handle_reply(self, protocol: Any, message: Message) -> None:
+        await super().handle_reply(protocol, message)
+        if self.stopping and message["type"] == "websocket.accept":
+            protocol.serverClose(code=connections.RESTART)
 
     def run(self) -> None:
         loop = reactor._asyncioEventloop
@@ -80,27 +117,37 @@ class HubServer(Server):  # type: ignore[misc]  # daphne has no types
             loop.add_signal_handler(number, self._begin_stop)
         super().run()
 
+    def listen_success(self, port: Any) -> None:
+        self.ports.append(port)
+        super().listen_success(port)
+
     def listen_error(self, failure: Any) -> None:
-        self.failed = True
-        logger.critical("the hub cannot listen: %s", failure.getErrorMessage())
+        self.failure = failure.getErrorMessage()
         self.stop()
 
     def _begin_stop(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             reactor._asyncioEventloop.remove_signal_handler(number)
-        for listener in self.listeners:
-            listener.addCallback(lambda port: port.stopListening())
+        self.stopping = True
+        for port in self.ports:
+            port.stopListening()
         connections.end_all()
+        for each in self.connections:
+            if isinstance(each, WebSocketProtocol) and each.state == each.STATE_OPEN:
+                each.serverClose(code=connections.RESTART)
+        for channel in list(self.channels):
+            channel.end_soon()
         self._stop_when_idle(monotonic() + STOP_LIMIT_S)
 
     def _stop_when_idle(self, until: float) -> None:
-        working = [each for each in self.connections.values() if not _is_done(each)]
+        # a channel is open until the last byte of its answer is on its way
+        working = len(self.channels) + sum(not _is_done(each) for each in self.connections.values())
         if working and monotonic() < until:
             reactor.callLater(STOP_STEP_S, self._stop_when_idle, until)  # type: ignore[arg-type]  # a float is seconds
             return
         if working:
-            logger.warning("%d connections did not end within %.0f s and are cut off", len(working), STOP_LIMIT_S)
-        # an idle connection has no application, which daphne's own stop does not expect
+            logger.warning("connections that did not end within %.0f s are cut off", STOP_LIMIT_S)
+        # a connection without a request has no application, which daphne's own stop does not expect
         self.connections = {key: each for key, each in self.connections.items() if "application_instance" in each}
         self.stop()
 
