@@ -77,7 +77,7 @@ class ReservationViewSet(HubViewSet):
 
     @extend_schema(
         parameters=[RESERVATION_ID],
-        request=body(RenewRequest),
+        request=body(RenewRequest, required=False),
         responses={200: answer(ReservationAnswer), **PROBLEMS(400, 401, 403, 404, 422, 503)},
     )
     def renew(self, request: Request, reservation_id: str) -> HttpResponse:

@@ -100,13 +100,17 @@ class SessionViewSet(HubViewSet):
 
     @extend_schema(
         parameters=[SESSION_TOKEN],
-        request=body(TokenRequest),
+        request=body(TokenRequest, required=False),
         responses={200: answer(LeaseAnswer), **PROBLEMS(401, 403)},
     )
     def renew(self, request: Request) -> HttpResponse:
         return self.lease(lease_renew(session=self.session(request), now=clock.now()))
 
-    @extend_schema(parameters=[SESSION_TOKEN], request=body(TokenRequest), responses={204: None, **PROBLEMS(401, 403)})
+    @extend_schema(
+        parameters=[SESSION_TOKEN],
+        request=body(TokenRequest, required=False),
+        responses={204: None, **PROBLEMS(401, 403)},
+    )
     def logout(self, request: Request) -> HttpResponse:
         miner_logout(session=self.session(request), now=clock.now())
         return HttpResponse(status=204)

@@ -7,16 +7,17 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
-from poolhub.common.auth import SharedSecret
+from poolhub.common.auth import AdminSecretOrStaff, SharedSecret
 from poolhub.common.problems import PROBLEM_JSON
-from poolhub.common.schema import Problem, components, reference
+from poolhub.common.schema import Problem, components, is_required, reference
 
 Endpoint = tuple[str, str, str, Callable[..., Any]]
 
-SESSION, SESSION_IN_QUERY = "SessionToken", "SessionTokenInQuery"
+SESSION, SESSION_IN_QUERY, STAFF = "SessionToken", "SessionTokenInQuery", "StaffSession"
 SESSION_SCHEMES = {
     SESSION: {"type": "http", "scheme": "bearer", "description": "The token that register answered."},
     SESSION_IN_QUERY: {"type": "apiKey", "in": "query", "name": "session_token", "description": "For older clients."},
@@ -35,7 +36,12 @@ class HubSchema(AutoSchema):
     def get_auth(self) -> list[dict[str, list[str]]]:
         for each in self.view.permission_classes:
             if isinstance(each, type) and issubclass(each, SharedSecret):
-                return [{scheme_of(each): []}]
+                ways: list[dict[str, list[str]]] = [{scheme_of(each): []}]
+                if issubclass(each, AdminSecretOrStaff):
+                    ways.append({STAFF: []})
+                if getattr(each, "open_on_loopback", False):
+                    ways.append({})
+                return ways
         return [{name: []} for name in SESSION_SCHEMES] if getattr(self.view, "asks_session", False) else [{}]
 
 
@@ -52,10 +58,14 @@ def add_types(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     held = result.setdefault("components", {})
     held.setdefault("schemas", {}).update(components())
     headers = {scheme_of(each): {"type": "apiKey", "in": "header", "name": each.header} for each in _all(SharedSecret)}
-    held["securitySchemes"] = {**SESSION_SCHEMES, **headers}
+    staff = {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME, "description": "An admin login."}
+    held["securitySchemes"] = {**SESSION_SCHEMES, **headers, STAFF: staff}
     for path in result["paths"].values():
         for method, operation in path.items():
             add_common_problems(operation["responses"], reads_body=method == "post")
+            if "requestBody" in operation:
+                told = operation["requestBody"]
+                told["required"] = is_required(told["content"]["application/json"]["schema"]["$ref"])
     return result
 
 

@@ -12,6 +12,7 @@ from poolhub.common.fields import schema_hook
 REF = "#/components/schemas/{name}"
 
 _structs: set[type[msgspec.Struct]] = set()
+_optional: set[str] = set()
 
 
 class ProblemError(msgspec.Struct):
@@ -30,8 +31,16 @@ class Problem(msgspec.Struct):
     errors: list[ProblemError] = []
 
 
-def body(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"application/json": reference(struct)}
+def body(struct: type[msgspec.Struct], *, required: bool = True) -> dict[str, Any]:
+    """Not required: the struct is used for no body but such as may be left out."""
+    told = reference(struct)
+    if not required:
+        _optional.add(told["$ref"])
+    return {"application/json": told}
+
+
+def is_required(ref: str) -> bool:
+    return ref not in _optional
 
 
 def answer(struct: type[msgspec.Struct]) -> dict[str, Any]:
