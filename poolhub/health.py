@@ -1,5 +1,6 @@
 """Whether the hub's parts answer, within a second in any case, and what its registry says of the pool."""
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,8 @@ from miners.registry import runtime
 from miners.registry.records import State
 from poolhub.common import clock, redis
 from poolhub.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 DEADLINE_S = 0.7
 MAX_LAG_MS = 5000
@@ -55,15 +58,27 @@ class Probe:
         self._lock = threading.Lock()
         self._running: Future[bool] | None = None
 
-    def answers(self, *, until: float) -> bool:
+    def start(self) -> Future[bool]:
+        """Ask, where no earlier question waits for its answer."""
         with self._lock:
             if self._running is None or self._running.done():
-                self._running = _threads.submit(self._ask)
-            running = self._running
+                self._running = _threads.submit(self._answer)
+            return self._running
+
+    def _answer(self) -> bool:
         try:
-            return running.result(max(0.0, until - monotonic()))
-        except TimeoutError:
+            return self._ask()
+        except Exception:  # whatever it is, the part does not work
+            logger.exception("a question of the health check failed")
             return False
+
+
+def said_yes(question: Future[bool], *, until: float) -> bool:
+    """Waits until then (time.monotonic) at most."""
+    try:
+        return question.result(max(0.0, until - monotonic()))
+    except TimeoutError:
+        return False
 
 
 def ask_database() -> bool:
@@ -84,15 +99,28 @@ def ask_redis() -> bool:
         return False
 
 
-database, cache = Probe(ask_database), Probe(ask_redis)
+def ask_registry() -> bool:
+    """Loads it where this process has none yet, which takes seconds with many miners."""
+    try:
+        runtime.get_registry()
+    except (DatabaseError, InterfaceError, PoolTimeout, OSError):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+database, cache, loading = Probe(ask_database), Probe(ask_redis), Probe(ask_registry)
 
 
 def health() -> Health:
     until = monotonic() + DEADLINE_S
-    db = OK if database.answers(until=until) else DOWN
-    redis_state = (OK if cache.answers(until=until) else DOWN) if settings.REDIS_URL else OFF
+    # both at once: one that hangs leaves the other its time to answer
+    of_database, of_cache = database.start(), cache.start() if settings.REDIS_URL else None
+    db = OK if said_yes(of_database, until=until) else DOWN
+    redis_state = OFF if of_cache is None else OK if said_yes(of_cache, until=until) else DOWN
     lag_ms = runtime.lag_ms()
-    pool = pool_now(database_up=db == OK)
+    pool = pool_now(database_up=db == OK, until=until)
     fine = db == OK and redis_state != DOWN and lag_ms <= MAX_LAG_MS and pool is not None
     pool = pool or Pool(0, 0, None)
     return Health(
@@ -107,9 +135,11 @@ def health() -> Health:
     )
 
 
-def pool_now(*, database_up: bool) -> Pool | None:
-    """None while there is no registry: it is loaded here only where the database can be asked for it."""
-    registry = runtime.get_registry() if database_up else runtime.loaded()
+def pool_now(*, database_up: bool, until: float) -> Pool | None:
+    """None while there is no registry: it is loaded only where the database can be asked for it."""
+    registry = runtime.loaded()
+    if registry is None and database_up and said_yes(loading.start(), until=until):
+        registry = runtime.loaded()
     if registry is None:
         return None
     now = clock.now()
