@@ -148,5 +148,6 @@ def wait_until_healthy(hub: LiveHub) -> None:
             if httpx.get(f"{hub.base}/v1/health", timeout=2).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
-            time.sleep(0.05)
+            pass
+        time.sleep(0.05)
     raise AssertionError(f"the hub did not start:\n{hub.log.read_text()}")

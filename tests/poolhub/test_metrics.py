@@ -1,0 +1,206 @@
+"""GET /v1/metrics."""
+
+import json
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import connect
+
+from matching.reservations.runtime import get_ledger
+from poolhub import gauges
+from poolhub.common import clock
+from poolhub.common.metrics import MINERS_ONLINE
+from tests.hub import LiveHub
+from tests.miners.registry.builders import row
+
+URL = "/v1/metrics"
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(text: str) -> Samples:
+    families = text_string_to_metric_families(text)
+    return {
+        (each.name, tuple(sorted(each.labels.items()))): each.value for family in families for each in family.samples
+    }
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    return found.get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+class Traffic:
+    """A miner in a region of its own, a coordinator, and what the metrics say since then."""
+
+    def __init__(self, hub: LiveHub, http: httpx.Client) -> None:
+        self.hub, self.http = hub, http
+        self.before = self.now()
+
+    def now(self) -> Samples:
+        return samples(self.http.get(URL).text)
+
+    def post(self, path: str, body: Any, status: int, **headers: str) -> Any:
+        reply = self.http.post(path, json=body, headers=headers)
+        assert reply.status_code == status, reply.text
+        return reply.json()
+
+    def added(self, name: str, **labels: str) -> float:
+        return value(self.now(), name, **labels) - value(self.before, name, **labels)
+
+
+@pytest.fixture
+def traffic(live_hub: LiveHub, http: httpx.Client) -> Traffic:
+    return Traffic(live_hub, http)
+
+
+def test_traffic_is_counted_under_the_contract_s_names(traffic) -> None:
+    coordinator = traffic.hub.coordinator
+    miner = {"miner_id": "metrics-1", "api_key": "metrics-key-0123456789", "addr": "h:1", "region": "metrics-region"}
+    token = traffic.post("/v1/miners/register", {**miner, "max_parallel": 4}, 201)["session_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    traffic.post("/v1/miners/heartbeat", {"queue_len": 0}, 200, **bearer)
+    with connect(f"{traffic.hub.ws_base}/v1/miners/heartbeat", additional_headers=bearer) as socket:
+        socket.recv(timeout=10)
+        for _ in range(3):
+            socket.send(json.dumps({"ts": clock.to_rfc3339(clock.now()), "queue_len": 0, "ack": True}))
+            assert json.loads(socket.recv(timeout=10))["type"] == "ack"
+    here = {"job_id": "metrics-job", "hints": {"region": "metrics-region"}}
+    reserved = traffic.post("/v1/match", {**here, "reserve": True}, 200, **coordinator)["reservation"]
+    traffic.post("/v1/match", {**here, "requirements": {"min_vram_gb": 9}, "dry_run": True}, 200, **coordinator)
+    during = traffic.now()
+    assert value(during, "poolhub_miners_online", region="metrics-region") == 1
+    assert value(during, "poolhub_reservations_active") >= 1
+    assert ("poolhub_registry_lag_ms", ()) in during
+    for outcome in ("accepted", "completed"):
+        told = {"job_id": "metrics-job", "miner_id": "metrics-1", "outcome": outcome}
+        traffic.post("/v1/feedback", told, 201, **coordinator)
+        traffic.post("/v1/feedback", told, 200, **coordinator)
+    assert traffic.added("poolhub_heartbeats_total", transport="http") == 1
+    assert traffic.added("poolhub_heartbeats_total", transport="ws") == 3
+    assert traffic.added("poolhub_match_requests_total", outcome="matched") == 1
+    assert traffic.added("poolhub_match_requests_total", outcome="empty") == 1
+    assert traffic.added("poolhub_match_rejections_total", constraint="min_vram_gb") >= 1
+    assert traffic.added("poolhub_match_latency_ms_count") == 2
+    assert traffic.added("poolhub_match_latency_ms_bucket", le="+Inf") == 2
+    assert traffic.added("poolhub_match_latency_ms_sum") > 0
+    assert traffic.added("poolhub_feedback_total", outcome="accepted") == 1
+    assert traffic.added("poolhub_feedback_total", outcome="completed") == 1
+    assert reserved["miner_id"] == "metrics-1"
+    assert any(name.startswith("django_http_responses_total_by_status") for name, _ in traffic.now())
+    assert traffic.http.post("/v1/miners/logout", headers=bearer).status_code == 204
+    assert value(traffic.now(), "poolhub_miners_online", region="metrics-region") == 0
+
+
+@pytest.mark.pure
+def test_it_is_open_on_loopback_alone(registry, client) -> None:
+    for address in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"):
+        assert client.get(URL, REMOTE_ADDR=address).status_code == 200
+    for address in ("10.0.0.1", "192.0.2.7", "2001:db8::1", ""):
+        reply = client.get(URL, REMOTE_ADDR=address)
+        assert reply.status_code == 401
+        assert reply.headers["WWW-Authenticate"] == 'X-Admin-Secret realm="pool-hub"'
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"])
+@pytest.mark.parametrize("proxies", [(), ("127.0.0.1",), ("10.0.0.0/8",)])
+def test_what_a_proxy_forwards_needs_the_secret(registry, client, settings, header, proxies) -> None:
+    settings.TRUSTED_PROXIES = tuple(map(ip_network, proxies))
+    settings.ADMIN_SHARED_SECRET = ("metrics-secret-000001",)
+    for named in ("192.0.2.7", "127.0.0.1", "unknown", "for=127.0.0.1", ""):
+        assert client.get(URL, headers={header: named}).status_code == 401
+        wrong = {header: named, "X-Admin-Secret": "metrics-secret-000002"}
+        assert client.get(URL, headers=wrong).status_code == 401
+        assert client.get(URL, headers={**wrong, "X-Admin-Secret": "metrics-secret-000001"}).status_code == 200
+
+
+@pytest.mark.pure
+def test_without_a_secret_configured_it_is_not_open_to_others(registry, client, settings) -> None:
+    settings.ADMIN_SHARED_SECRET = ()
+    assert client.get(URL, REMOTE_ADDR="10.0.0.1").json()["code"] == "not_configured"
+
+
+@pytest.fixture
+def shown() -> Iterator[Any]:
+    """What poolhub_miners_online shows after each gauges.show(); without labels of other tests."""
+
+    def forget() -> None:
+        gauges._labelled.clear()
+        MINERS_ONLINE.clear()
+
+    def now() -> dict[str, float]:
+        found = next(each for each in REGISTRY.collect() if each.name == "poolhub_miners_online")
+        return {sample.labels["region"]: sample.value for sample in found.samples}
+
+    forget()
+    yield now
+    forget()
+
+
+@pytest.mark.pure
+def test_a_region_that_empties_shows_0(shown) -> None:
+    gauges.show({"eu": 2, "": 1, "us": 0})
+    assert shown() == {"eu": 2, "": 1, "other": 0}
+    gauges.show({"eu": 0, "us": 3})
+    assert shown() == {"eu": 0, "": 0, "us": 3, "other": 0}
+
+
+@pytest.mark.pure
+def test_only_so_many_regions_have_a_label_and_the_rest_is_added_up(shown) -> None:
+    gauges.show({f"r{number}": number + 1 for number in range(250)})
+    found = shown()
+    assert len(found) == 201
+    assert found["r249"] == 250
+    assert "r49" not in found
+    assert found["other"] == sum(range(1, 51))  # the 50 smallest: 1 + 2 + … + 50
+    assert sum(found.values()) == sum(range(1, 251))
+
+
+@pytest.mark.pure
+def test_a_region_named_other_is_among_the_others(shown) -> None:
+    gauges.show({"other": 5, "eu": 1})
+    assert shown() == {"eu": 1, "other": 5}
+
+
+@pytest.mark.pure
+def test_emptied_regions_make_room_for_new_ones(shown) -> None:
+    for round_ in range(10):
+        gauges.show({f"r{round_}-{number}": 1 for number in range(150)})
+        found = shown()
+        assert len(found) <= 201
+        assert sum(found.values()) == 150
+        assert found["other"] == 0
+
+
+@pytest.mark.pure
+def test_with_several_processes_where_no_label_can_be_taken_back_there_are_never_more(shown, monkeypatch) -> None:
+    monkeypatch.setattr(gauges, "SEVERAL_PROCESSES", True)
+    gauges.show({f"a{number}": 1 for number in range(150)})
+    gauges.show({f"b{number}": 1 for number in range(150)})
+    found = shown()
+    assert len(found) == 201
+    assert sum(found.values()) == found["other"] + 50 == 150
+
+
+@pytest.mark.pure
+def test_degraded_miners_count_as_online_and_offline_ones_do_not(registry, shown, fake_clock) -> None:
+    for name in ("offline", "degraded", "online"):  # 122, 61 and 0 s ago
+        registry.upsert(row(name, region="eu"), now=clock.now(), last_seen=clock.now())
+        fake_clock.advance(0 if name == "online" else 61)
+    gauges.refresh()
+    assert shown() == {"eu": 2, "other": 0}
+
+
+@pytest.mark.pure
+def test_live_reservations_are_counted(registry, fake_clock) -> None:
+    registry.upsert(row("a", max_parallel=2), now=clock.now(), last_seen=clock.now())
+    assert get_ledger().reserve("job", ["a"], ttl_ms=1000, now=clock.now())
+    gauges.refresh()
+    assert REGISTRY.get_sample_value("poolhub_reservations_active") == 1
+    fake_clock.advance(1.5)
+    gauges.refresh()
+    assert REGISTRY.get_sample_value("poolhub_reservations_active") == 0
