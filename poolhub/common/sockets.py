@@ -2,6 +2,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
 
 UNKNOWN_PATH = 4404
 
@@ -17,4 +18,4 @@ class UnknownPath(AsyncConsumer):  # type: ignore[misc]  # channels has no types
         """What was under way when the socket was closed."""
 
     async def websocket_disconnect(self, message: MutableMapping[str, Any]) -> None:
-        """The channels machinery ends with the connection."""
+        raise StopConsumer
