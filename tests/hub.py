@@ -1,18 +1,23 @@
 """A real hub, ``manage.py serve`` in a process of its own, with a database of its own on the storage under test."""
 
+import atexit
 import os
 import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -59,21 +64,40 @@ def free_port() -> int:
 
 
 @contextmanager
-def fresh_database() -> Iterator[str]:
+def fresh_database(*, migrated: bool = False) -> Iterator[str]:
     """A DSN of an empty database, on PostgreSQL where ``TEST_DB_DSN`` names one, else an SQLite file."""
     server = os.environ.get("TEST_DB_DSN")
     if not server:
         with tempfile.TemporaryDirectory(prefix="hub-", ignore_cleanup_errors=True) as folder:
-            yield f"sqlite:///{folder}/hub.sqlite3"
+            file = Path(folder) / "hub.sqlite3"
+            if migrated:
+                shutil.copy(path_of(migrated_database()), file)
+            yield f"sqlite:///{file}"
         return
-    name = f"hub_{secrets.token_hex(6)}"
-    parts = conninfo_to_dict(server)
+    name, parts = f"hub_{secrets.token_hex(6)}", conninfo_to_dict(server)
+    source = f'TEMPLATE "{conninfo_to_dict(migrated_database())["dbname"]}"' if migrated else ""
     with psycopg.connect(make_conninfo(**parts), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" {source}')
         try:
             yield dsn_of(parts, name)
         finally:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@cache
+def migrated_database() -> str:
+    """The database that others are copied from, made once a run."""
+    made = ExitStack()
+    atexit.register(made.close)
+    dsn = made.enter_context(fresh_database())
+    migrate(hub_environment(dsn, 0))
+    return dsn
+
+
+def migrate(env: dict[str, str]) -> None:
+    subprocess.run(
+        [sys.executable, ROOT / "manage.py", "migrate", "--verbosity", "0"], env=env, check=True, timeout=120
+    )
 
 
 def dsn_of(parts: dict[str, object], name: str) -> str:
@@ -110,12 +134,13 @@ def hub_environment(dsn: str, port: int, **changes: str) -> dict[str, str]:
 
 @contextmanager
 def running_hub(folder: Path, **changes: str) -> Iterator[LiveHub]:
-    """Migrate, serve on a free port, wait for /v1/health; SIGTERM at the end. ``changes`` are settings."""
-    with fresh_database() as dsn:
+    """Serve on a free port, wait for /v1/health; SIGTERM at the end. ``changes`` are settings."""
+    with fresh_database(migrated="DB_DSN" not in changes) as dsn:
         port = free_port()
         env = hub_environment(dsn, port, **changes)
+        if "DB_DSN" in changes:
+            migrate(env)
         manage = [sys.executable, str(ROOT / "manage.py")]
-        subprocess.run([*manage, "migrate", "--verbosity", "0"], env=env, check=True, timeout=120)
         log = folder / f"hub-{port}.log"
         with log.open("wb") as sink:
             process = subprocess.Popen([*manage, "serve"], env=env, stdout=sink, stderr=subprocess.STDOUT)
@@ -151,3 +176,38 @@ def wait_until_healthy(hub: LiveHub) -> None:
             pass
         time.sleep(0.05)
     raise AssertionError(f"the hub did not start:\n{hub.log.read_text()}")
+
+
+def sql(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement, run beside the hub."""
+    if dsn.startswith("sqlite"):
+        with closing(sqlite3.connect(path_of(dsn), timeout=10)) as beside:
+            return beside.execute(statement).fetchall()
+    with psycopg.connect(dsn, autocommit=True) as beside:
+        return beside.execute(statement).fetchall()
+
+
+@contextmanager
+def miners_locked(dsn: str) -> Iterator[None]:
+    """Whoever would write a miner waits until the end of the block: on SQLite 5 s at most."""
+    if dsn.startswith("sqlite"):
+        with closing(sqlite3.connect(path_of(dsn), isolation_level=None)) as beside:
+            beside.execute("BEGIN IMMEDIATE")
+            yield
+            beside.execute("ROLLBACK")
+        return
+    with psycopg.connect(dsn) as beside:
+        beside.execute("LOCK TABLE miners_miner IN EXCLUSIVE MODE")
+        yield
+        beside.rollback()
+
+
+def path_of(dsn: str) -> str:
+    return dsn.removeprefix("sqlite:///")
+
+
+def wait_until(condition: Callable[[], object], *, limit_s: float = 20) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
