@@ -41,7 +41,8 @@ def miner_register(*, miner_id: str, api_key: str, profile: Mapping[str, object]
         if not created:
             _begin_again(miner, given, profile, now)
         transaction.on_commit(partial(key_owners.forget, given))
-    logger.info("miner %s registered%s", miner_id, " for the first time" if created else "")
+    level = logging.INFO if created else logging.DEBUG  # one that comes back is no event
+    logger.log(level, "miner %s registered%s", miner_id, " for the first time" if created else "")
     return Registered(created, token_issue(miner_id, miner.session))
 
 
