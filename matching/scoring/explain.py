@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from matching.scoring.filters import Filtered, eta_ms
+from matching.scoring.filters import Filtered
 from matching.scoring.scorers import PLACES, Scored
 from matching.scoring.types import Candidate, Components
 from miners.registry import views
@@ -16,7 +16,7 @@ SOURCES = tuple("" if source is PriceSource.OWN else f" ({source})" for source i
 def candidates(registry: Registry, scored: Scored) -> list[Candidate]:
     columns, rows = registry.columns, scored.rows
     parts = np.round(scored.parts, PLACES).T.tolist()
-    etas = eta_ms(registry, rows).tolist()
+    etas = columns.eta_ms[rows].tolist()
     prices = columns.price[rows].tolist()
     room = (columns.max_parallel[rows].astype(np.int64) - columns.own[rows] - columns.foreign[rows]).tolist()
     sources = columns.price_source[rows].tolist()

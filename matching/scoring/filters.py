@@ -11,7 +11,6 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matching.scoring.types import Query
 from miners.registry import bitmaps, views
@@ -53,14 +52,6 @@ def among(registry: Registry, words: Words, count: int, test: Callable[[Selector
         rows = bitmaps.few_rows(words)
         return bitmaps.from_rows(rows[test(rows)], len(words))
     return bitmaps.from_mask(test(slice(0, len(words) << 6))) & words
-
-
-def eta_ms(registry: Registry, sel: Selector) -> NDArray[np.float64]:
-    """round(latency × (1 + occupied / max_parallel)), nan where the latency is unknown (contract, section 4)."""
-    columns = registry.columns
-    occupied = columns.own[sel].astype(np.float64) + columns.foreign[sel]
-    result: NDArray[np.float64] = np.rint(columns.latency[sel] * (1 + occupied / columns.max_parallel[sel]))
-    return result
 
 
 def price_units(price: Decimal) -> int:
@@ -136,14 +127,8 @@ def _keep_price(registry: Registry, query: Query, words: Words, count: int, now:
 
 def _keep_deadline(registry: Registry, query: Query, words: Words, count: int, now: float) -> Words:
     assert query.deadline_ms is not None, "tried only where asked"
-    limit = query.deadline_ms
-
-    def test(sel: Selector) -> Mask:
-        eta = eta_ms(registry, sel)
-        result: Mask = np.isnan(eta) | (eta <= limit)
-        return result
-
-    return among(registry, words, count, test)
+    limit, eta = query.deadline_ms, registry.columns.eta_ms
+    return among(registry, words, count, lambda sel: ~(eta[sel] > limit))  # nan, unknown, passes
 
 
 def _best(column: str) -> Callable[[Registry, Rows, float], float | None]:
@@ -165,7 +150,7 @@ def _best_trust(registry: Registry, rows: Rows, now: float) -> float:
 
 
 def _shortest_eta(registry: Registry, rows: Rows, now: float) -> float:
-    return float(eta_ms(registry, rows).min())
+    return float(registry.columns.eta_ms[rows].min())
 
 
 def _named(kind: Kind) -> Callable[[Registry, int, float], list[str]]:
@@ -181,7 +166,7 @@ def _number(column: str) -> Callable[[Registry, int, float], float | None]:
 
 
 def _actual_eta(registry: Registry, slot: int, now: float) -> float | None:
-    return views.known(eta_ms(registry, np.array([slot]))[0])
+    return views.known(registry.columns.eta_ms[slot])
 
 
 def _actual_room(registry: Registry, slot: int, now: float) -> int:

@@ -52,6 +52,7 @@ COLUMNS = (
     Column("price_source", "u1", 0, "index into PRICE_SOURCES"),
     Column("latency", "f8", NAN, "effective latency, ms"),
     Column("latency_score", "f8", 0.5, "1 - r/n within the region; 0.5 = unknown"),
+    Column("eta_ms", "f8", NAN, "round(latency x (1 + occupied / max_parallel)); nan = unknown"),
     Column("id_order", "i8", 0, "orders as miner_id does by code point"),
     Column("generation", "u4", 0, "how often the slot was given away"),
     # single-precision copies for the first, rough scoring pass
@@ -101,6 +102,7 @@ class Columns:
     price_source: NDArray[np.uint8]
     latency: NDArray[np.float64]
     latency_score: NDArray[np.float64]
+    eta_ms: NDArray[np.float64]
     id_order: NDArray[np.int64]
     generation: NDArray[np.uint32]
     f_price: NDArray[np.float32]

@@ -72,11 +72,14 @@ class States:
         self._next_sweep = now + max(float(due.min(initial=INF)), SWEEP_PAUSE_S * size) + 1e-9
         return bitmaps.few_rows(changed)
 
-    def refresh_free(self, slot: int) -> None:
+    def settle_load(self, slot: int) -> None:
+        """Bring what follows from load and latency in step with them: free, f_load and eta_ms (contract, section 4)."""
         columns = self.columns
-        free = int(columns.max_parallel[slot]) - int(columns.own[slot]) - int(columns.foreign[slot])
+        slots, occupied = int(columns.max_parallel[slot]), int(columns.own[slot]) + int(columns.foreign[slot])
+        free = slots - occupied
         bitmaps.put_bit(self.free, slot, free > 0)
         columns.f_load[slot] = free / (free + 1) if free > 0 else 0.0
+        columns.eta_ms[slot] = np.rint(float(columns.latency[slot]) * (1 + occupied / slots))
 
     def nbytes(self) -> int:
         return 6 * self.present.nbytes

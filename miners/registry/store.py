@@ -162,10 +162,11 @@ class Registry:
                 if report.ts < columns.ts[slot]:
                     return False
                 columns.ts[slot] = report.ts
-            self._apply_load(slot, report)
             if report.latency_ms is not None:
                 columns.reported_latency[slot] = report.latency_ms
                 writing.settle_latency(self, slot)
+            self._take_load(slot, report)
+            self.states.settle_load(slot)
             if report.temp_c is not None:
                 columns.temp_c[slot] = report.temp_c
             if report.mem_free_gb is not None:
@@ -178,7 +179,7 @@ class Registry:
             slot = self.slots.get(miner_id)
             if slot is not None:
                 self.columns.own[slot] = max(0, int(self.columns.own[slot]) + delta)
-                self.states.refresh_free(slot)
+                self.states.settle_load(slot)
 
     def free_slots(self, miner_id: str) -> int:
         """max_parallel - occupied, 0 where it is less or the miner is unknown."""
@@ -312,7 +313,7 @@ class Registry:
         if self.states.contact(slot, now):
             self.ranks.touch(int(self.columns.region[slot]))
 
-    def _apply_load(self, slot: int, report: Report) -> None:
+    def _take_load(self, slot: int, report: Report) -> None:
         """foreign = max(0, reported - own at the moment of the report); one that names none of the three leaves it."""
         if report.queue_len is None and report.busy is None and report.jobs is None:
             return
@@ -325,4 +326,3 @@ class Registry:
             columns.jobs[slot] = report.jobs
         reported = max(int(columns.queue_len[slot]), int(columns.jobs[slot]), int(columns.busy[slot]))
         columns.foreign[slot] = max(0, reported - int(columns.own[slot]))
-        self.states.refresh_free(slot)

@@ -50,8 +50,8 @@ def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     columns.drains[slot] = row.draining + 2 * row.operator_drain
     registry.prices.put(slot, row.overrides, now)
     columns.f_trust[slot] = registry.trust.exact(np.array([slot]), now)[0]
-    states.refresh_free(slot)
     settle_latency(registry, slot)
+    states.settle_load(slot)
     registry.ranks.touch(int(columns.region[slot]))
 
 
@@ -103,5 +103,5 @@ def restore_live(registry: Registry, slot: int, live: LiveStatus) -> None:
     columns.reported_latency[slot] = NAN if live.latency_ms is None else live.latency_ms
     columns.temp_c[slot] = NAN if live.temp_c is None else live.temp_c
     columns.mem_free_gb[slot] = NAN if live.mem_free_gb is None else live.mem_free_gb
-    registry.states.refresh_free(slot)
     settle_latency(registry, slot)
+    registry.states.settle_load(slot)
