@@ -162,7 +162,6 @@ def _far() -> float:
 def _dearest(registry: Registry, eligible: Words) -> int:
     """The highest effective price among the eligible, 0 where there are none."""
     mask = bitmaps.to_mask(eligible)
-    rough_prices = registry.columns.f_price[: len(mask)]
-    highest = np.maximum.reduce(rough_prices, where=mask, initial=np.float32(0))
-    rows = np.flatnonzero(mask & (rough_prices >= highest))
+    prices = registry.columns.f_price[: len(mask)] * mask  # several times faster than where=mask
+    rows = np.flatnonzero(mask & (prices >= prices.max(initial=0)))
     return int(registry.columns.price[rows].max(initial=0))
