@@ -49,7 +49,7 @@ def active(query: Query) -> list[Filter]:
 def among(registry: Registry, words: Words, count: int, test: Callable[[Selector], Mask]) -> Words:
     """Those of words that pass a test on columns: gathered where they are few, scanned where they are many."""
     if count * SPARSE_SHARE < registry.size:
-        rows = bitmaps.few_rows(words)
+        rows = bitmaps.to_rows(words)
         return bitmaps.from_rows(rows[test(rows)], len(words))
     return bitmaps.from_mask(test(slice(0, len(words) << 6))) & words
 
@@ -112,7 +112,7 @@ def _keep_trust(registry: Registry, query: Query, words: Words, count: int, now:
     stale = registry.columns.f_trust
     kept = among(registry, words, count, lambda sel: stale[sel] >= limit + TRUST_SLACK)
     close = among(registry, words, count, lambda sel: np.abs(stale[sel] - limit) < 2 * TRUST_SLACK)
-    rows = bitmaps.few_rows(close)
+    rows = bitmaps.to_rows(close)
     if not len(rows):
         return kept
     exact = rows[registry.trust.exact(rows, now) >= limit]

@@ -17,7 +17,7 @@ SAMPLE_WORDS = 64  # the K-th best of any sample bounds the K-th best of all fro
 def top_k(registry: Registry, query: Query, terms: Terms, eligible: Words, count: int, now: float) -> Scored:
     """The best query.top_k of the eligible, best first."""
     if count <= FEW:
-        rows = bitmaps.few_rows(eligible)
+        rows = bitmaps.to_rows(eligible)
     elif count * SPARSE_SHARE < registry.size:
         rows = _gathered(registry, query, terms, eligible)
     else:
@@ -52,7 +52,7 @@ def position(registry: Registry, query: Query, terms: Terms, eligible: Words, sl
 
 
 def _gathered(registry: Registry, query: Query, terms: Terms, eligible: Words) -> Rows:
-    rows = bitmaps.few_rows(eligible)
+    rows = bitmaps.to_rows(eligible)
     scores = rough(registry, query, terms)(rows, len(rows))
     limit = np.partition(scores, len(scores) - query.top_k)[len(scores) - query.top_k] - ROUGH_ERROR
     reached: Rows = rows[scores >= limit]

@@ -24,7 +24,7 @@ def relaxations(registry: Registry, query: Query, now: float) -> list[Relaxation
         only = others & ~passing[i]
         adds = bitmaps.count(only)
         asked = each.asked(query)
-        nearest = each.nearest(registry, bitmaps.few_rows(only), now) if each.nearest and adds else None
+        nearest = each.nearest(registry, bitmaps.to_rows(only), now) if each.nearest and adds else None
         result.append(Relaxation(each.name, asked, adds, nearest))
         before = before & passing[i]
     return sorted(result, key=lambda row: -row.adds)

@@ -48,14 +48,12 @@ def to_mask(words: Words) -> Mask:
 
 def to_rows(words: Words) -> Rows:
     """The slots in the set, ascending."""
-    return np.flatnonzero(to_mask(words))
-
-
-def few_rows(words: Words) -> Rows:
-    """As to_rows, for sparse sets: only words that hold a bit are unpacked."""
-    filled = np.flatnonzero(words)
-    inside = np.flatnonzero(to_mask(words[filled]))
-    rows: Rows = (filled[inside >> 6] << 6) | (inside & 63)
+    octets = words.view(np.uint8)
+    filled = np.flatnonzero(octets != 0)
+    if 2 * len(filled) > len(octets):
+        return np.flatnonzero(to_mask(words))
+    inside = np.flatnonzero(np.unpackbits(octets[filled], bitorder="little").view(np.bool_))
+    rows: Rows = (filled[inside >> 3] << 3) | (inside & 7)
     return rows
 
 
@@ -65,16 +63,20 @@ def from_mask(mask: Mask) -> Words:
 
 
 def from_rows(rows: Rows | Iterable[int], words: int) -> Words:
-    result = np.zeros(words, np.uint64)
     slots = np.asarray(rows, np.int64)
+    if len(slots) > words // 4:
+        mask = np.zeros(words << 6, np.bool_)
+        mask[slots] = True
+        return from_mask(mask)
+    result = np.zeros(words, np.uint64)
     np.bitwise_or.at(result, slots >> 6, np.uint64(1) << (slots & 63).astype(np.uint64))
     return result
 
 
 def test_rows(words: Words, rows: Rows) -> Mask:
     """Which of the slots are in the set."""
-    bits: NDArray[np.uint64] = (words[rows >> 6] >> (rows & 63).astype(np.uint64)) & np.uint64(1)
-    return bits.astype(np.bool_)
+    bits: NDArray[np.uint8] = (words.view(np.uint8)[rows >> 3] >> (rows & 7).astype(np.uint8)) & np.uint8(1)
+    return bits.view(np.bool_)
 
 
 def grown(words: Words, length: int) -> Words:

@@ -54,7 +54,7 @@ class RangeIndex:
             return self._sets[at][:words]
         above = self._sets[at][:words] if at < len(self._sets) else np.zeros(words, np.uint64)
         below = self._sets[at - 1][:words] if at else present
-        between = bitmaps.few_rows(below & ~above)
+        between = bitmaps.to_rows(below & ~above)
         if not len(between):
             return above
         return above | bitmaps.from_rows(between[values[between] >= value], words)

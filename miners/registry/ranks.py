@@ -43,7 +43,7 @@ class Ranks:
     def _rank(self, code: int, among: bitmaps.Words) -> None:
         columns = self._columns
         members = self._terms.words(Kind.REGION, self._terms.name(code), len(among))
-        rows = bitmaps.few_rows(members & among)
+        rows = bitmaps.to_rows(members & among)
         latency = columns.latency[rows]
         known = np.sort(latency[~np.isnan(latency)])
         score = np.full(len(rows), UNKNOWN)

@@ -70,7 +70,7 @@ class States:
         due[~bitmaps.to_mask(live)] = INF
         self._swept_at = now
         self._next_sweep = now + max(float(due.min(initial=INF)), SWEEP_PAUSE_S * size) + 1e-9
-        return bitmaps.few_rows(changed)
+        return bitmaps.to_rows(changed)
 
     def settle_load(self, slot: int) -> None:
         """Bring what follows from load and latency in step with them: free, f_load and eta_ms (contract, section 4)."""
