@@ -63,10 +63,10 @@ def score_cap(registry: Registry, terms: Terms, rows: Rows) -> F8:
 
 
 def score_price(registry: Registry, terms: Terms, rows: Rows) -> F8:
-    """clip(1 - p / c, 0, 1), p the effective price, c the ceiling; c = 0 gives 1."""
+    """clip(1 - p / c, 0, 1), p the effective price, never negative, c the ceiling; c = 0 gives 1."""
     if terms.ceiling_price == 0:
         return np.ones(len(rows))
-    return np.clip(1 - registry.columns.price[rows] / UNITS / terms.ceiling_price, 0, 1)
+    return np.maximum(1 - registry.columns.price[rows] / UNITS / terms.ceiling_price, 0)
 
 
 def score_latency(registry: Registry, terms: Terms, rows: Rows) -> F8:
@@ -103,13 +103,12 @@ class Scored:
 
 def exact(registry: Registry, query: Query, terms: Terms, rows: Rows, now: float) -> Scored:
     w = query.weights
-    parts = np.stack([
-        score_cap(registry, terms, rows),
-        score_price(registry, terms, rows),
-        score_latency(registry, terms, rows),
-        score_trust(registry, now, rows),
-        score_load(registry, rows),
-    ])  # fmt: skip
+    parts = np.empty((5, len(rows)))
+    parts[0] = score_cap(registry, terms, rows)
+    parts[1] = score_price(registry, terms, rows)
+    parts[2] = score_latency(registry, terms, rows)
+    parts[3] = score_trust(registry, now, rows)
+    parts[4] = score_load(registry, rows)
     weighted = parts[0] * w.cap + parts[1] * w.price + parts[2] * w.latency + parts[3] * w.trust + parts[4] * w.load
     mean = weighted / (w.cap + w.price + w.latency + w.trust + w.load)
     degraded = registry.columns.f_state[rows] < 1

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
@@ -54,8 +56,7 @@ class Query:
     full: bool = False  # with relaxations
 
 
-@dataclass(frozen=True, slots=True)
-class Components:
+class Components(msgspec.Struct, frozen=True):
     """Each in [0, 1], to 6 places; higher is better."""
 
     cap: float
@@ -65,8 +66,7 @@ class Components:
     load: float
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):  # ten times faster to make than a frozen dataclass
     miner_id: str
     addr: str
     proto: str
