@@ -36,7 +36,7 @@ def candidates(registry: Registry, scored: Scored) -> list[Candidate]:
                 registry.addrs[slot],
                 proto,
                 int(scored.score[i]) / 10**PLACES,
-                None if etas[i] != etas[i] else int(etas[i]),
+                None if etas[i] < 0 else int(etas[i]),
                 prices[i] / UNITS,
                 region,
                 gpu_name,

@@ -5,6 +5,7 @@ costs nothing, since each step is one AND over packed bits; those without a bitm
 test only what is left. Adding a constraint: one row here, its field in Query, its place in the contract.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
@@ -15,12 +16,13 @@ import numpy as np
 from matching.scoring.types import Query
 from miners.registry import bitmaps, views
 from miners.registry.bitmaps import Mask, Rows, Words
+from miners.registry.columns import WIDE
 from miners.registry.prices import UNITS
 from miners.registry.store import Registry
 from miners.registry.terms import Kind
 
 Selector: TypeAlias = slice | Rows
-SPARSE_SHARE = 20  # with fewer survivors than one in so many, rows are gathered instead of columns scanned
+SPARSE_SHARE = 128  # with fewer survivors than one in so many, rows are gathered instead of columns scanned
 TRUST_SLACK = 1e-6  # the trust column may lack that much forgetting
 
 
@@ -121,14 +123,16 @@ def _keep_trust(registry: Registry, query: Query, words: Words, count: int, now:
 
 def _keep_price(registry: Registry, query: Query, words: Words, count: int, now: float) -> Words:
     assert query.max_price is not None, "tried only where asked"
-    limit, price = price_units(query.max_price), registry.columns.price
+    limit, columns = price_units(query.max_price), registry.columns
+    price = columns.u_price if limit < WIDE else columns.price
     return among(registry, words, count, lambda sel: price[sel] <= limit)
 
 
 def _keep_deadline(registry: Registry, query: Query, words: Words, count: int, now: float) -> Words:
     assert query.deadline_ms is not None, "tried only where asked"
-    limit, eta = query.deadline_ms, registry.columns.eta_ms
-    return among(registry, words, count, lambda sel: ~(eta[sel] > limit))  # nan, unknown, passes
+    limit, columns = math.floor(query.deadline_ms), registry.columns
+    eta = columns.u_eta if limit < WIDE else columns.eta_ms
+    return among(registry, words, count, lambda sel: eta[sel] <= limit)  # unknown is below any limit
 
 
 def _best(column: str) -> Callable[[Registry, Rows, float], float | None]:
@@ -166,7 +170,7 @@ def _number(column: str) -> Callable[[Registry, int, float], float | None]:
 
 
 def _actual_eta(registry: Registry, slot: int, now: float) -> float | None:
-    return views.known(registry.columns.eta_ms[slot])
+    return float(registry.columns.eta_ms[slot])
 
 
 def _actual_room(registry: Registry, slot: int, now: float) -> int:

@@ -13,6 +13,7 @@ class Column(NamedTuple):
     meaning: str
 
 
+WIDE = 2**32 - 1
 NAN = float("nan")
 INF = float("inf")
 
@@ -52,9 +53,12 @@ COLUMNS = (
     Column("price_source", "u1", 0, "index into PRICE_SOURCES"),
     Column("latency", "f8", NAN, "effective latency, ms"),
     Column("latency_score", "f8", 0.5, "1 - r/n within the region; 0.5 = unknown"),
-    Column("eta_ms", "f8", NAN, "round(latency x (1 + occupied / max_parallel)); nan = unknown"),
+    Column("eta_ms", "f8", -1, "round(latency x (1 + occupied / max_parallel)); -1 = unknown"),
     Column("id_order", "i8", 0, "orders as miner_id does by code point"),
     Column("generation", "u4", 0, "how often the slot was given away"),
+    # copies of half the bytes for filters that scan; a limit of WIDE or more is compared with the original
+    Column("u_price", "u4", 0, "min(price, WIDE)"),
+    Column("u_eta", "u4", 0, "min(eta_ms, WIDE); 0 = unknown, which is within any deadline"),
     # single-precision copies for the first, rough scoring pass
     Column("f_price", "f4", 0, "effective price, tokens"),
     Column("f_latency", "f4", 0.5, "latency_score"),
@@ -103,6 +107,8 @@ class Columns:
     latency: NDArray[np.float64]
     latency_score: NDArray[np.float64]
     eta_ms: NDArray[np.float64]
+    u_price: NDArray[np.uint32]
+    u_eta: NDArray[np.uint32]
     id_order: NDArray[np.int64]
     generation: NDArray[np.uint32]
     f_price: NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 import heapq
 
-from miners.registry.columns import INF, Columns
+from miners.registry.columns import INF, WIDE, Columns
 from miners.registry.records import PriceSource, PriceWindow
 
 PRICE_SOURCES = tuple(PriceSource)
@@ -43,6 +43,7 @@ class Prices:
         if 0 <= cap < price:
             price, source = cap, PriceSource.CAP
         columns.price[slot] = price
+        columns.u_price[slot] = min(price, WIDE)
         columns.f_price[slot] = price / UNITS
         columns.price_source[slot] = PRICE_SOURCES.index(source)
         ahead = [t for window in windows for t in (window.starts_at, window.ends_at) if now < t < INF]

@@ -5,11 +5,13 @@ offline (contract, section 3). A sweep over the column moves miners on as time p
 single bits. A sweep costs time in proportion to the miners, so the next one waits as long as SWEEP_PAUSE_S a miner.
 """
 
+import math
+
 import numpy as np
 
 from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
-from miners.registry.columns import INF, Columns
+from miners.registry.columns import INF, WIDE, Columns
 
 SWEEP_PAUSE_S = 50e-9
 ONLINE, DEGRADED = np.float32(1), np.float32(0.5)
@@ -79,7 +81,10 @@ class States:
         free = slots - occupied
         bitmaps.put_bit(self.free, slot, free > 0)
         columns.f_load[slot] = free / (free + 1) if free > 0 else 0.0
-        columns.eta_ms[slot] = np.rint(float(columns.latency[slot]) * (1 + occupied / slots))
+        latency = float(columns.latency[slot])
+        eta = -1 if math.isnan(latency) else round(latency * (1 + occupied / slots))
+        columns.eta_ms[slot] = eta
+        columns.u_eta[slot] = min(max(eta, 0), WIDE)
 
     def nbytes(self) -> int:
         return 6 * self.present.nbytes
