@@ -1,27 +1,23 @@
 """The best K of the eligible: score descending, then price ascending, then miner_id ascending (contract, section 4)."""
 
+import math
+from itertools import pairwise
+
 import numpy as np
 
-from matching.scoring.scorers import ROUGH_ERROR, RoughScore, Scored, Terms, exact, rough
+from matching.scoring.scorers import F4, FIRST_WORDS, ROUGH_ERROR, Scored, Terms, exact, least_merit, rough
 from matching.scoring.types import Query
 from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
 from miners.registry.store import Registry
 
-FEW = 1024  # so many rows are scored exactly at once
-SPARSE_SHARE = 20  # with fewer eligible than one in so many, rows are gathered instead of blocks scanned
-BLOCK = 32_768  # rows scored at a time, so that the arrays at hand stay in the cache
-SAMPLE_WORDS = 64  # the K-th best of any sample bounds the K-th best of all from below
+BLOCK_WORDS = 2048  # 64 rows each, looked at together, so that the arrays at hand stay in the cache
+SPARSE_SHARE = 20  # with fewer rows left in a block than one in so many, they are gathered instead of all scored
 
 
 def top_k(registry: Registry, query: Query, terms: Terms, eligible: Words, count: int, now: float) -> Scored:
     """The best query.top_k of the eligible, best first."""
-    if count <= FEW:
-        rows = bitmaps.to_rows(eligible)
-    elif count * SPARSE_SHARE < registry.size:
-        rows = _gathered(registry, query, terms, eligible)
-    else:
-        rows = _scanned(registry, query, terms, eligible)
+    rows = _contenders(registry, query, terms, eligible, count)
     return best(registry, exact(registry, query, terms, rows, now), query.top_k)
 
 
@@ -51,40 +47,34 @@ def position(registry: Registry, query: Query, terms: Terms, eligible: Words, sl
     return int(np.flatnonzero(scored.rows[order] == slot)[0]) + 1
 
 
-def _gathered(registry: Registry, query: Query, terms: Terms, eligible: Words) -> Rows:
-    rows = bitmaps.to_rows(eligible)
-    scores = rough(registry, query, terms)(rows, len(rows))
-    limit = np.partition(scores, len(scores) - query.top_k)[len(scores) - query.top_k] - ROUGH_ERROR
-    reached: Rows = rows[scores >= limit]
-    return reached
+def _contenders(registry: Registry, query: Query, terms: Terms, eligible: Words, count: int) -> Rows:
+    """Who may be among the best K: block after block, those that reach the K-th best score so far.
+
+    From the second block on, most are passed over by one look at their merit: they could not reach it.
+    """
+    score, merit = rough(registry, query, terms), registry.columns.f_merit
+    highest = np.full(query.top_k, -np.inf, np.float32)
+    found: list[tuple[Rows, F4]] = []
+    sparse = count * SPARSE_SHARE < len(eligible) << 6
+    bounds = [] if sparse else range(FIRST_WORDS, len(eligible), BLOCK_WORDS)
+    for start, stop in pairwise([0, *bounds, len(eligible)]):
+        words, block = eligible[start:stop], slice(start << 6, stop << 6)
+        limit = float(highest[0]) - ROUGH_ERROR
+        if limit > -math.inf:
+            words = words & bitmaps.from_mask(merit[block] >= least_merit(query, limit))
+        if bitmaps.count(words) * SPARSE_SHARE < len(words) << 6:
+            rows = bitmaps.to_rows(words) + block.start
+            scores = score(rows)
+        else:
+            scores = score(block)
+            rows = np.flatnonzero((scores >= limit) & bitmaps.to_mask(words))
+            scores, rows = scores[rows], rows + block.start
+        found.append((rows, scores))
+        highest = _highest(np.concatenate([highest, scores]), query.top_k)
+    limit = float(highest[0]) - ROUGH_ERROR
+    return np.concatenate([rows[scores >= limit] for rows, scores in found])
 
 
-def _scanned(registry: Registry, query: Query, terms: Terms, eligible: Words) -> Rows:
-    """Block after block, keeping what reaches a lower bound of the K-th best score, which rises on the way."""
-    score = rough(registry, query, terms)
-    limit = _lower_bound(score, query.top_k, eligible)
-    kept: list[Rows] = []
-    size = len(eligible) << 6
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
-        hits = score(slice(start, stop), stop - start) >= limit
-        hits &= bitmaps.to_mask(eligible[start >> 6 : stop >> 6])
-        kept.append(np.flatnonzero(hits) + start)
-    rows = np.concatenate(kept)
-    scores = score(rows, len(rows))
-    limit = np.partition(scores, len(scores) - query.top_k)[len(scores) - query.top_k] - ROUGH_ERROR
-    reached: Rows = rows[scores >= limit]
-    return reached
-
-
-def _lower_bound(score: RoughScore, k: int, eligible: Words) -> np.float32:
-    words = SAMPLE_WORDS
-    while True:
-        sample = bitmaps.to_rows(eligible[:words])
-        if len(sample) >= 16 * k or words >= len(eligible):
-            break
-        words *= 4
-    if len(sample) < k:
-        return np.float32(-np.inf)
-    scores = score(sample, len(sample))
-    return np.float32(np.partition(scores, len(scores) - k)[len(scores) - k] - ROUGH_ERROR)
+def _highest(scores: F4, k: int) -> F4:
+    """The k highest, the lowest of them first."""
+    return np.partition(scores, len(scores) - k)[len(scores) - k :]

@@ -15,18 +15,21 @@ from matching.scoring.filters import Selector, price_units
 from matching.scoring.types import Query
 from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
+from miners.registry.columns import MERIT_WEIGHTS, ROUGH
 from miners.registry.prices import UNITS
 from miners.registry.store import Registry
 from miners.registry.terms import Kind
 
 F8: TypeAlias = NDArray[np.float64]
 F4: TypeAlias = NDArray[np.float32]
-RoughScore: TypeAlias = Callable[[Selector, int], F4]
+RoughScore: TypeAlias = Callable[[Selector], F4]
 
 PLACES = 6
 ROUGH_ERROR = 4e-6  # rounding of five single-precision terms, trust's staleness, and one unit of the sixth place
 UNKNOWN_RTT_MS = 150.0  # a region that no table knows (contract, section 7)
 RTT_SCALE_MS = 300.0
+PRICE, MERIT = ROUGH.index("f_price"), ROUGH.index("f_merit")
+FIRST_WORDS = 64  # a few miners to begin with: they give the others something to reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,41 +120,56 @@ def exact(registry: Registry, query: Query, terms: Terms, rows: Rows, now: float
 
 
 def rough(registry: Registry, query: Query, terms: Terms) -> RoughScore:
-    """A function that scores rows (an index array or a slice, and how many they are) within ROUGH_ERROR."""
+    """A function that scores rows (an index array, or a slice of whole words) within ROUGH_ERROR."""
     w, columns = query.weights, registry.columns
     total = w.cap + w.price + w.latency + w.trust + w.load
-    constant = (0.0 if terms.asked else w.cap) + w.price
-    weighed = [(columns.f_latency, w.latency), (columns.f_trust, w.trust), (columns.f_load, w.load)]
-    if terms.ceiling_price > 0:
-        weighed.append((columns.f_price, -w.price / terms.ceiling_price))
-    factors = [(column, np.float32(weight / total)) for column, weight in weighed if weight]
-    base = np.float32(constant / total)
-    far = None if terms.near is None else np.where(bitmaps.to_mask(terms.near), np.float32(1), np.float32(_far()))
+    per_token = w.price / terms.ceiling_price if terms.ceiling_price else 0.0
+    least, most = _merit_range(query)
+    if most - least < 1e-9 * most:  # the default proportions: one column stands for three
+        used, weights = columns.rough[PRICE : MERIT + 1], [-per_token, most]
+    else:
+        used, weights = columns.rough[: PRICE + 1], [w.latency, w.trust, w.load, -per_token]
+    factors = np.array(weights, np.float32) / np.float32(total)
+    base = np.float32(((0.0 if terms.asked else w.cap) + w.price) / total)
+    cap = np.float32(w.cap / total / max(1, len(terms.asked)))
+    lost = np.float32(w.latency / total * (1 - _far()))  # by the miners of other regions, of their latency's weight
 
-    def score(sel: Selector, n: int) -> F4:
-        result = np.full(n, base, np.float32)
-        buffer = np.empty(n, np.float32)
-        for column, weight in factors:
-            np.multiply(column[sel], weight, out=buffer)
-            if far is not None and column is columns.f_latency:
-                buffer *= far[sel]
-            result += buffer
+    def score(sel: Selector) -> F4:
+        result: F4 = np.einsum("c,cn->n", factors, used[:, sel] if isinstance(sel, slice) else used.take(sel, axis=1))
+        result += base
         if terms.asked and w.cap:
-            has = np.zeros(n, np.float32)
+            held = np.zeros(len(result), np.min_scalar_type(len(terms.asked)))
             for words in terms.asked:
-                has += _bits(words, sel)
-            has *= np.float32(w.cap / total / len(terms.asked))
-            result += has
+                held += _bits(words, sel)
+            result += held * cap
+        if terms.near is not None:
+            result -= columns.f_latency[sel] * (lost * (1 - _bits(terms.near, sel)))
         result *= columns.f_state[sel]
         return result
 
     return score
 
 
-def _bits(words: Words, sel: Selector) -> NDArray[np.bool_]:
-    if isinstance(sel, slice):  # a block of whole words
-        return bitmaps.to_mask(words[sel.start >> 6 : sel.stop >> 6])
-    return bitmaps.test_rows(words, sel)
+def least_merit(query: Query, score: float) -> float:
+    """The merit below which nobody reaches a score, whatever its capabilities, price and state."""
+    w = query.weights
+    _, most = _merit_range(query)
+    missing = (score - ROUGH_ERROR) * (w.cap + w.price + w.latency + w.trust + w.load) - w.cap - w.price
+    return missing / most if most else 0.0
+
+
+def _merit_range(query: Query) -> tuple[float, float]:
+    """What a unit of merit is worth to a query, at least and at most, in units of its weights."""
+    w = query.weights
+    worth = (w.latency / MERIT_WEIGHTS[0], w.trust / MERIT_WEIGHTS[1], w.load / MERIT_WEIGHTS[2])
+    return min(worth), max(worth)
+
+
+def _bits(words: Words, sel: Selector) -> NDArray[np.uint8]:
+    """1 for each selected row that is in the set; a slice is a block of whole words."""
+    if isinstance(sel, slice):
+        return bitmaps.to_mask(words[sel.start >> 6 : sel.stop >> 6]).view(np.uint8)
+    return bitmaps.test_rows(words, sel).view(np.uint8)
 
 
 def _far() -> float:
@@ -160,7 +178,8 @@ def _far() -> float:
 
 def _dearest(registry: Registry, eligible: Words) -> int:
     """The highest effective price among the eligible, 0 where there are none."""
-    mask = bitmaps.to_mask(eligible)
-    prices = registry.columns.f_price[: len(mask)] * mask  # several times faster than where=mask
-    rows = np.flatnonzero(mask & (prices >= prices.max(initial=0)))
-    return int(registry.columns.price[rows].max(initial=0))
+    columns = registry.columns
+    rough_prices = columns.f_price[: len(eligible) << 6]  # rounding keeps the order: the dearest is among the highest
+    some = bitmaps.to_rows(eligible[:FIRST_WORDS])
+    reached = bitmaps.from_mask(rough_prices >= rough_prices[some].max(initial=0))
+    return int(columns.price[bitmaps.to_rows(eligible & reached)].max(initial=0))

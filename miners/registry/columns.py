@@ -59,14 +59,17 @@ COLUMNS = (
     # copies of half the bytes for filters that scan; a limit of WIDE or more is compared with the original
     Column("u_price", "u4", 0, "min(price, WIDE)"),
     Column("u_eta", "u4", 0, "min(eta_ms, WIDE); 0 = unknown, which is within any deadline"),
-    # single-precision copies for the first, rough scoring pass
-    Column("f_price", "f4", 0, "effective price, tokens"),
+    # single-precision copies for the first, rough scoring pass; each is a row of `rough`
     Column("f_latency", "f4", 0.5, "latency_score"),
     Column("f_trust", "f4", 0.5, "trust, a little stale"),
     Column("f_load", "f4", 0, "f / (f + 1)"),
+    Column("f_price", "f4", 0, "effective price, tokens"),
+    Column("f_merit", "f4", 0.175, "what the first three are worth together under the default weights"),
     Column("f_state", "f4", 1, "0.5 where degraded"),
 )
 
+ROUGH = tuple(column.name for column in COLUMNS if column.name.startswith("f_"))
+MERIT_WEIGHTS = (0.20, 0.15, 0.05)  # default weights of latency, trust and load (contract, section 4)
 KEPT_OVER_REUSE = frozenset({"generation"})
 LIVE_COLUMNS = ("ts", "queue_len", "jobs", "busy", "foreign", "reported_latency", "temp_c", "mem_free_gb")
 
@@ -111,11 +114,13 @@ class Columns:
     u_eta: NDArray[np.uint32]
     id_order: NDArray[np.int64]
     generation: NDArray[np.uint32]
+    rough: NDArray[np.float32]  # shape (len(ROUGH), capacity): one product scores a block of miners
     f_price: NDArray[np.float32]
     f_latency: NDArray[np.float32]
     f_trust: NDArray[np.float32]
     f_load: NDArray[np.float32]
     f_state: NDArray[np.float32]
+    f_merit: NDArray[np.float32]
 
     def __init__(self, capacity: int) -> None:
         self.capacity = 0
@@ -124,12 +129,14 @@ class Columns:
         self.grow(capacity)
 
     def grow(self, capacity: int) -> None:
+        self.rough = np.zeros((len(ROUGH), capacity), np.float32)
+        rough = dict(zip(ROUGH, self.rough, strict=True))
         for column in COLUMNS:
             old: NDArray[Any] = getattr(self, column.name)
-            new = (
-                np.full(capacity, column.default, column.dtype) if column.default else np.zeros(capacity, column.dtype)
-            )
+            new = rough[column.name] if column.name in rough else np.zeros(capacity, column.dtype)
             new[: self.capacity] = old
+            if column.default:  # pages of zeros stay untouched
+                new[self.capacity :] = column.default
             setattr(self, column.name, new)
         self.capacity = capacity
 
@@ -143,6 +150,11 @@ class Columns:
         for column in COLUMNS:
             if column.name in LIVE_COLUMNS:
                 getattr(self, column.name)[slot] = column.default
+
+    def settle_merit(self, rows: int | NDArray[np.intp]) -> None:
+        """Bring f_merit in step with what it is made of."""
+        latency, trust, load = MERIT_WEIGHTS
+        self.f_merit[rows] = latency * self.f_latency[rows] + trust * self.f_trust[rows] + load * self.f_load[rows]
 
     @property
     def nbytes(self) -> int:

@@ -38,4 +38,5 @@ class Trust:
         columns = self._columns
         rows = np.flatnonzero(columns.trust_s[:size] + columns.trust_f[:size])
         columns.f_trust[rows] = self.exact(rows, now)
+        columns.settle_merit(rows)
         self._refreshed_at = now

@@ -52,3 +52,4 @@ class Ranks:
             score = np.where(np.isnan(latency), UNKNOWN, 1 - faster / len(known))
         columns.latency_score[rows] = score
         columns.f_latency[rows] = score
+        columns.settle_merit(rows)

@@ -81,6 +81,7 @@ class States:
         free = slots - occupied
         bitmaps.put_bit(self.free, slot, free > 0)
         columns.f_load[slot] = free / (free + 1) if free > 0 else 0.0
+        columns.settle_merit(slot)
         latency = float(columns.latency[slot])
         eta = -1 if math.isnan(latency) else round(latency * (1 + occupied / slots))
         columns.eta_ms[slot] = eta

@@ -15,9 +15,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from matching.scoring import filters, pipeline, rank
+from matching.scoring import filters, pipeline, rank, scorers
 from matching.scoring.types import MatchResult, Query
 from miners.registry import ranges, terms
+from miners.registry.columns import MERIT_WEIGHTS
 from miners.registry.records import Report, State
 from tests.effort import effort
 from tests.matching.scoring import model as slow
@@ -133,9 +134,14 @@ class History(RuleBasedStateMachine):
             if self.model.miners:
                 self.agree_on(query, self.asker.choice(sorted(self.model.miners)))
 
+    @invariant()
+    def merit_is_in_step_with_what_it_is_made_of(self) -> None:
+        columns = self.registry.columns
+        latency, trust, load = (weight * column for weight, column in zip(MERIT_WEIGHTS, columns.rough[:3], strict=True))
+        assert columns.f_merit == pytest.approx(latency + trust + load, abs=1e-6)
+
     @rule(query=draw.QUERIES | draw.sparing())
     def agree(self, query: Query) -> None:
-        query = replace(query, top_k=min(query.top_k, rank.FEW))
         found = pipeline.match(self.registry, query, now=self.now)
         assert_same(found, slow.match(self.model, query, now=self.now))
         assert found.considered == found.eligible + sum(found.rejected.values())
@@ -222,10 +228,10 @@ def test_a_random_history_agrees_with_the_model() -> None:
 
 @pytest.mark.parametrize("share", [0, 10**9], ids=["gathered", "scanned"])
 def test_it_agrees_on_the_ways_that_large_pools_take(monkeypatch: pytest.MonkeyPatch, share: int) -> None:
-    """Thresholds at which a handful of miners is scored roughly first, and bitmaps and boundaries are few."""
-    monkeypatch.setattr(rank, "FEW", 8)
-    monkeypatch.setattr(rank, "BLOCK", 64)
-    monkeypatch.setattr(rank, "SAMPLE_WORDS", 1)
+    """Thresholds at which a handful of miners makes several blocks, and bitmaps and boundaries are few."""
+    monkeypatch.setattr(rank, "BLOCK_WORDS", 1)
+    monkeypatch.setattr(rank, "FIRST_WORDS", 1)
+    monkeypatch.setattr(scorers, "FIRST_WORDS", 1)
     monkeypatch.setattr(rank, "SPARSE_SHARE", share)
     monkeypatch.setattr(filters, "SPARSE_SHARE", share)
     monkeypatch.setattr(terms, "SPARSE_MIN", 4)
