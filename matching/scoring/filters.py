@@ -42,6 +42,7 @@ class Filter:
     always: bool = False
     transient: bool = False
     nearest: Callable[[Registry, Rows, float], float | None] | None = None
+    given: bool = False  # the same for every query: worked out once, until a state changes
 
 
 def active(query: Query) -> list[Filter]:
@@ -185,15 +186,15 @@ def _actual_trust(registry: Registry, slot: int, now: float) -> float:
 FILTERS = (
     Filter(
         "offline", lambda q: "online", lambda r, q, words, count, now: words & r.states.live[: len(words)],
-        lambda r, slot, now: "offline", always=True, transient=True,
+        lambda r, slot, now: "offline", always=True, given=True, transient=True,
     ),
     Filter(
         "disabled", lambda q: False, lambda r, q, words, count, now: words & ~r.states.disabled[: len(words)],
-        lambda r, slot, now: True, always=True,
+        lambda r, slot, now: True, always=True, given=True,
     ),
     Filter(
         "draining", lambda q: False, lambda r, q, words, count, now: words & ~r.states.draining[: len(words)],
-        lambda r, slot, now: True, always=True, transient=True,
+        lambda r, slot, now: True, always=True, given=True, transient=True,
     ),
     Filter("excluded", lambda q: q.exclude_miners or None, _keep_excluded, lambda r, slot, now: r.ids[slot]),
     Filter(
@@ -266,10 +267,17 @@ class Filtered:
 
 def apply(registry: Registry, query: Query, now: float) -> Filtered:
     """Every constraint in order; considered = eligible + the sum of rejected."""
-    words = registry.states.present[: bitmaps.words_for(registry.size)]
-    considered = count = len(registry)
-    rejected: dict[str, int] = {}
-    for each in active(query):
+    memo = registry.states.memo
+    if "given" not in memo:
+        everyone = registry.states.present[: bitmaps.words_for(registry.size)]
+        considered = Filtered(everyone, len(registry), len(registry), {})
+        memo["given"] = _narrowed(considered, [each for each in FILTERS if each.given], registry, query, now)
+    return _narrowed(memo["given"], [each for each in active(query) if not each.given], registry, query, now)
+
+
+def _narrowed(found: Filtered, tried: list[Filter], registry: Registry, query: Query, now: float) -> Filtered:
+    words, count, rejected = found.words, found.eligible, dict(found.rejected)
+    for each in tried:
         if not count:
             break
         words = each.keep(registry, query, words, count, now)
@@ -277,7 +285,7 @@ def apply(registry: Registry, query: Query, now: float) -> Filtered:
         if left != count:
             rejected[each.name] = count - left
         count = left
-    return Filtered(words, considered, count, rejected)
+    return Filtered(words, found.considered, count, rejected)
 
 
 def failures(registry: Registry, query: Query, slot: int, now: float) -> list[Filter]:

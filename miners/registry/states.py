@@ -6,6 +6,7 @@ single bits. A sweep costs time in proportion to the miners, so the next one wai
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class States:
         self.draining: Words = np.zeros(words, np.uint64)
         self.live: Words = np.zeros(words, np.uint64)  # online or degraded by contact
         self.free: Words = np.zeros(words, np.uint64)  # occupied < max_parallel
+        self.memo: dict[str, Any] = {}  # what others work out from these sets; emptied whenever one of them changes
         self._swept_at = -INF
         self._next_sweep = -INF
 
@@ -37,6 +39,7 @@ class States:
             setattr(self, name, bitmaps.grown(getattr(self, name), words))
 
     def clear(self, slot: int) -> None:
+        self.memo.clear()
         for words in (self.present, self.logged_out, self.disabled, self.draining, self.live, self.free):
             bitmaps.clear_bit(words, slot)
 
@@ -50,6 +53,7 @@ class States:
         if bitmaps.has_bit(self.live, slot) or bitmaps.has_bit(self.logged_out, slot):
             return False
         bitmaps.set_bit(self.live, slot)
+        self.memo.clear()
         return True
 
     def expire_at_once(self) -> None:
@@ -66,6 +70,7 @@ class States:
         live = bitmaps.from_mask(age <= self.grace_s) & self.present[:words] & ~self.logged_out[:words]
         changed = live ^ self.live[:words]
         self.live[:words] = live
+        self.memo.clear()
         late = age > self.session_ttl_s
         columns.f_state[:size] = np.where(late, DEGRADED, ONLINE)
         due = np.where(late, self.grace_s, self.session_ttl_s) - age

@@ -28,6 +28,7 @@ def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     if not new:
         registry.ranks.touch(int(columns.region[slot]))
     index_ranges(registry, slot, row, new)
+    states.memo.clear()
     bitmaps.set_bit(states.present, slot)
     for name in COPIED:
         getattr(columns, name)[slot] = getattr(row, name)

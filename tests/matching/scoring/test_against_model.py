@@ -137,7 +137,9 @@ class History(RuleBasedStateMachine):
     @invariant()
     def merit_is_in_step_with_what_it_is_made_of(self) -> None:
         columns = self.registry.columns
-        latency, trust, load = (weight * column for weight, column in zip(MERIT_WEIGHTS, columns.rough[:3], strict=True))
+        latency, trust, load = (
+            weight * column for weight, column in zip(MERIT_WEIGHTS, columns.rough[:3], strict=True)
+        )
         assert columns.f_merit == pytest.approx(latency + trust + load, abs=1e-6)
 
     @rule(query=draw.QUERIES | draw.sparing())
