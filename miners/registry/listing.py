@@ -94,8 +94,7 @@ def _in_state(registry: Registry, state: State) -> Words:
         return present & ~disabled & ~live
     if state is State.DRAINING:
         return live & ~disabled & draining
-    late = bitmaps.from_mask(registry.columns.f_state[: words << 6] < 1)
-    matchable = live & ~disabled & ~draining
+    late, matchable = states.late[:words], live & ~disabled & ~draining
     return matchable & late if state is State.DEGRADED else matchable & ~late
 
 

@@ -1,8 +1,8 @@
 """Who is present, live, degraded, disabled, draining and free, as bitmaps kept in step with the columns.
 
 Liveness follows from the last contact alone: online up to the session TTL, degraded up to the grace period, then
-offline (contract, section 3). A sweep over the column moves miners on as time passes; between two sweeps contacts flip
-single bits. A sweep costs time in proportion to the miners, so the next one waits as long as SWEEP_PAUSE_S a miner.
+offline (contract, section 3). Contacts flip single bits. A sweep over all contacts once a second notes who may change
+before the next; those few alone are looked at as time passes, so that a miner moves on in time.
 """
 
 import math
@@ -14,7 +14,8 @@ from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
 from miners.registry.columns import INF, WIDE, Columns
 
-SWEEP_PAUSE_S = 50e-9
+HORIZON_S = 1.0  # from one sweep to the next
+SETS = ("present", "logged_out", "disabled", "draining", "live", "late", "free")
 ONLINE, DEGRADED = np.float32(1), np.float32(0.5)
 
 
@@ -29,27 +30,29 @@ class States:
         self.disabled: Words = np.zeros(words, np.uint64)
         self.draining: Words = np.zeros(words, np.uint64)
         self.live: Words = np.zeros(words, np.uint64)  # online or degraded by contact
+        self.late: Words = np.zeros(words, np.uint64)  # silent for longer than the session TTL
         self.free: Words = np.zeros(words, np.uint64)  # occupied < max_parallel
         self.memo: dict[str, Any] = {}  # what others work out from these sets; emptied whenever one of them changes
-        self._swept_at = -INF
-        self._next_sweep = -INF
+        self._soon: Rows = np.empty(0, np.intp)  # slots that may change before the next sweep
+        self._swept_at = self._next_check = -INF
 
     def grow(self, words: int) -> None:
-        for name in ("present", "logged_out", "disabled", "draining", "live", "free"):
+        for name in SETS:
             setattr(self, name, bitmaps.grown(getattr(self, name), words))
 
     def clear(self, slot: int) -> None:
         self.memo.clear()
-        for words in (self.present, self.logged_out, self.disabled, self.draining, self.live, self.free):
-            bitmaps.clear_bit(words, slot)
+        for name in SETS:
+            bitmaps.clear_bit(getattr(self, name), slot)
 
     def contact(self, slot: int, now: float) -> bool:
         """Record a contact; True where it brought the miner back among the live ones."""
         columns = self.columns
         columns.last_seen[slot] = max(columns.last_seen[slot], now)
         columns.f_state[slot] = ONLINE
-        # a contact told late may be over already, and a degraded miner's next change was planned a grace period ahead
-        self._next_sweep = min(self._next_sweep, now + self.session_ttl_s)
+        bitmaps.clear_bit(self.late, slot)
+        if now + self.session_ttl_s < self._swept_at + HORIZON_S:
+            self.expire_at_once()  # told late, it may be over already
         if bitmaps.has_bit(self.live, slot) or bitmaps.has_bit(self.logged_out, slot):
             return False
         bitmaps.set_bit(self.live, slot)
@@ -58,26 +61,52 @@ class States:
 
     def expire_at_once(self) -> None:
         """Have the next refresh sweep, whatever was planned: contacts were written past contact()."""
-        self._next_sweep = -INF
+        self._swept_at = self._next_check = -INF
 
     def refresh(self, now: float, size: int) -> Rows | None:
         """Move miners on as time has passed; the slots that came or went, None where nothing was due."""
-        if self._swept_at <= now < self._next_sweep:
+        if self._swept_at <= now < self._next_check:
             return None
+        swept = self._swept_at <= now < self._swept_at + HORIZON_S
+        moved = self._check(now) if swept else self._sweep(now, size)
+        if len(moved):
+            self.memo.clear()
+        return moved
+
+    def _sweep(self, now: float, size: int) -> Rows:
+        """Settle every slot, and note which may change before the next sweep."""
         columns, words = self.columns, bitmaps.words_for(size)
-        size = words << 6
-        age = now - columns.last_seen[:size]
+        age = now - columns.last_seen[: words << 6]
         live = bitmaps.from_mask(age <= self.grace_s) & self.present[:words] & ~self.logged_out[:words]
-        changed = live ^ self.live[:words]
-        self.live[:words] = live
-        self.memo.clear()
-        late = age > self.session_ttl_s
-        columns.f_state[:size] = np.where(late, DEGRADED, ONLINE)
-        due = np.where(late, self.grace_s, self.session_ttl_s) - age
-        due[~bitmaps.to_mask(live)] = INF
+        late = bitmaps.from_mask(age > self.session_ttl_s)
+        moved = bitmaps.to_rows(live ^ self.live[:words])
+        turned = bitmaps.to_rows(late ^ self.late[:words])
+        columns.f_state[turned] = np.where(bitmaps.test_rows(late, turned), DEGRADED, ONLINE)
+        self.live[:words], self.late[:words] = live, late
+        soon_late = bitmaps.from_mask(age > self.session_ttl_s - HORIZON_S) & ~late
+        soon_gone = bitmaps.from_mask(age > self.grace_s - HORIZON_S)
+        self._soon = bitmaps.to_rows(live & (soon_late | soon_gone))
         self._swept_at = now
-        self._next_sweep = now + max(float(due.min(initial=INF)), SWEEP_PAUSE_S * size) + 1e-9
-        return bitmaps.to_rows(changed)
+        self._plan(now)
+        return moved
+
+    def _check(self, now: float) -> Rows:
+        """Settle those that the last sweep noted: time only takes them further."""
+        rows, words = self._soon, len(self.live)
+        age = now - self.columns.last_seen[rows]
+        turned = rows[age > self.session_ttl_s]
+        self.columns.f_state[turned] = DEGRADED
+        self.late |= bitmaps.from_rows(turned, words)
+        gone = rows[(age > self.grace_s) & bitmaps.test_rows(self.live, rows)]
+        self.live &= ~bitmaps.from_rows(gone, words)
+        self._plan(now)
+        return gone
+
+    def _plan(self, now: float) -> None:
+        """The next check is due when the first of the noted may change, or for the next sweep."""
+        age = now - self.columns.last_seen[self._soon]
+        left = np.where(age > self.session_ttl_s, self.grace_s, self.session_ttl_s) - age
+        self._next_check = min(self._swept_at + HORIZON_S, now + float(left.min(initial=INF, where=left >= 0)))
 
     def settle_load(self, slot: int) -> None:
         """Bring what follows from load and latency in step with them: free, f_load and eta_ms (contract, section 4)."""
@@ -93,4 +122,4 @@ class States:
         columns.u_eta[slot] = min(max(eta, 0), WIDE)
 
     def nbytes(self) -> int:
-        return 6 * self.present.nbytes
+        return len(SETS) * self.present.nbytes
