@@ -151,7 +151,7 @@ class Columns:
             if column.name in LIVE_COLUMNS:
                 getattr(self, column.name)[slot] = column.default
 
-    def settle_merit(self, rows: int | NDArray[np.intp]) -> None:
+    def settle_merit(self, rows: int | slice | NDArray[np.intp]) -> None:
         """Bring f_merit in step with what it is made of."""
         latency, trust, load = MERIT_WEIGHTS
         self.f_merit[rows] = latency * self.f_latency[rows] + trust * self.f_trust[rows] + load * self.f_load[rows]
