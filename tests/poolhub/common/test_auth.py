@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from poolhub.common.auth import AdminSecret, AdminSecretOrStaff, check_secret, secret_matches
 from poolhub.common.errors import Forbidden, NotConfigured, Unauthorized
-from poolhub.common.views import AlwaysJSON
+from poolhub.common.views import FirstRenderer
 from tests.effort import effort
 
 pytestmark = pytest.mark.pure
@@ -109,7 +109,7 @@ def request_of(user: Any = None, *, method: str = "get", session: bool = True, c
         token = get_token(made)
         made.COOKIES["poolhub_csrf"] = made.META["CSRF_COOKIE"]
         made.META["HTTP_X_CSRFTOKEN"] = token
-    return Request(made, negotiator=AlwaysJSON())
+    return Request(made, negotiator=FirstRenderer())
 
 
 def staff(**fields: Any) -> User:
