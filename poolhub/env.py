@@ -81,9 +81,10 @@ class Reader:
         """An address or name to listen on; an empty one would be every address of the machine."""
 
         def parse(text: str) -> str:
-            if not _is_host(text.removeprefix("[").removesuffix("]")):
+            bare = text.removeprefix("[").removesuffix("]")
+            if not _is_host(bare):
                 raise Absurd(f"it must be an address or a host name, not {text!r}")
-            return text
+            return bare
 
         return self._parse(name, default, parse)
 

@@ -159,5 +159,5 @@ def _is_done(connection: Message) -> bool:
 
 def endpoint_of(host: str, port: int) -> str:
     """Twisted's words for where to listen; colons of an IPv6 address are escaped."""
-    quoted = host.strip("[]").replace(":", r"\:")
+    quoted = host.replace(":", r"\:")
     return f"tcp:port={port}:interface={quoted}"

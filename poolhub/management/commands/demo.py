@@ -7,10 +7,22 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from poolhub.demo import DemoFailed, base_url, child, match_shown, superuser_ensure, wait_for_line, wait_healthy
+from poolhub.demo import (
+    DemoFailed,
+    base_url,
+    child,
+    match_shown,
+    port_to_use,
+    require_runnable,
+    superuser_ensure,
+    wait_for_line,
+    wait_healthy,
+)
+from poolhub.management.migrated import require_migrated
 from poolhub.onlyone import AlreadyRunning, only_process
 
 
@@ -22,27 +34,35 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="end after the match has been shown")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         try:
-            with only_process():
-                pass
-        except AlreadyRunning as error:
-            raise CommandError(f"{error}; nothing was changed") from None
-        user = superuser_ensure()
-        connection.close()
-        try:
-            self.show(options["miners"], user, once=options["once"])
+            self.run(options["miners"], once=options["once"])
         except DemoFailed as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
-            self.stdout.write("\nstopped")
+            self.tell("\nstopped")
 
-    def show(self, miners: int, user: tuple[str, str] | None, *, once: bool) -> None:
-        base = base_url()
-        quiet = {**os.environ, "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING")}  # 200 registrations say little
-        with child("serve", env=quiet) as hub:
+    def run(self, miners: int, *, once: bool) -> None:
+        try:
+            with only_process():
+                require_runnable()
+                port = port_to_use()
+                require_migrated()
+                user = superuser_ensure()
+        except AlreadyRunning as error:
+            raise CommandError(f"{error}; nothing was changed") from None
+        connection.close()
+        self.show(miners, port, user, once=once)
+
+    def show(self, miners: int, port: int, user: tuple[str, str] | None, *, once: bool) -> None:
+        base = base_url(port)
+        env = {**os.environ, "POOLHUB_PORT": str(port)}
+        level = "WARNING" if settings.LOG_LEVEL == "INFO" else settings.LOG_LEVEL  # 200 registrations say little
+        seed = ("seed_miners", "--live", "--count", str(miners), "--verbosity", "0")
+        with child("serve", env={**env, "LOG_LEVEL": level}) as hub:
             wait_healthy(hub, base)
-            with child("seed_miners", "--live", "--count", str(miners), stdout=subprocess.PIPE) as mocks:
+            with child(*seed, env=env, stdout=subprocess.PIPE) as mocks:
                 wait_for_line(mocks, f"{miners} miners are live", self.tell)
                 self.tell(f"{miners} mock miners are live on real sockets")
                 self.tell(match_shown(base))

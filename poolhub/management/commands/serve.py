@@ -4,11 +4,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
-from psycopg_pool import PoolTimeout
+from django.db import connection
 
 from miners.registry import runtime
+from poolhub.management.migrated import require_migrated
 from poolhub.onlyone import AlreadyRunning, only_process
 
 
@@ -19,18 +18,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with only_process():
-                self.require_migrated()
+                require_migrated()
                 self.serve()
         except AlreadyRunning as error:
             raise CommandError(str(error)) from None
-
-    def require_migrated(self) -> None:
-        try:
-            executor = MigrationExecutor(connection)
-        except (DatabaseError, PoolTimeout) as error:
-            raise CommandError(f"the database does not answer: {' '.join(str(error).split())}") from None
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            raise CommandError("the database is not migrated: run manage.py migrate")
 
     def serve(self) -> None:
         # imported late: the first import of Twisted's reactor chooses its event loop
@@ -51,7 +42,7 @@ class Command(BaseCommand):
             raise CommandError(f"the hub cannot listen: {server.failure}")
 
     def greet(self, port: int) -> None:
-        host = settings.POOLHUB_HOST.strip("[]")
+        host = settings.POOLHUB_HOST
         shown = f"[{host}]" if ":" in host else host
         self.stdout.write(f"Pool Hub listens on http://{shown}:{port} (admin at /admin/, API at /v1/docs)")
         self.stdout.flush()
