@@ -215,6 +215,10 @@ def test_a_sensible_value_is_taken(load, name, value) -> None:
     assert load(**{name: value})
 
 
+def test_an_address_in_brackets_loses_them(load) -> None:
+    assert load(POOLHUB_HOST="[::1]")["POOLHUB_HOST"] == "::1"
+
+
 def test_several_secrets_are_valid_at_once(load) -> None:
     assert load(ADMIN_SHARED_SECRET="a" * 16 + ", " + "b" * 20)["ADMIN_SHARED_SECRET"] == ("a" * 16, "b" * 20)
 
