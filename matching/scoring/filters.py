@@ -113,13 +113,11 @@ def _keep_trust(registry: Registry, query: Query, words: Words, count: int, now:
     limit = query.min_trust
     assert limit is not None, "tried only where asked"
     stale = registry.columns.f_trust
-    kept = among(registry, words, count, lambda sel: stale[sel] >= limit + TRUST_SLACK)
-    close = among(registry, words, count, lambda sel: np.abs(stale[sel] - limit) < 2 * TRUST_SLACK)
-    rows = bitmaps.to_rows(close)
-    if not len(rows):
-        return kept
-    exact = rows[registry.trust.exact(rows, now) >= limit]
-    return (kept & ~close) | bitmaps.from_rows(exact, len(words))
+    likely = among(registry, words, count, lambda sel: stale[sel] >= limit - TRUST_SLACK)
+    sure = among(registry, likely, count, lambda sel: stale[sel] >= limit + TRUST_SLACK)
+    close = bitmaps.to_rows(likely & ~sure)
+    exact = close[registry.trust.exact(close, now) >= limit]
+    return sure | bitmaps.from_rows(exact, len(words))
 
 
 def _keep_price(registry: Registry, query: Query, words: Words, count: int, now: float) -> Words:

@@ -293,7 +293,7 @@ class Registry:
         else:
             slot = len(self.ids)
             if slot == self.columns.capacity:
-                self._grow(2 * slot)
+                self._grow(slot + (max(slot // 4, 1024) & ~63))
             self.ids.append(miner_id)
             self.addrs.append("")
             self.codes.append(b"")
