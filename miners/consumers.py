@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 import msgspec
-from asgiref.sync import sync_to_async
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -111,7 +110,7 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
         )
 
     async def _standing(self, session: Session) -> Standing:
-        registry = loaded() or await sync_to_async(get_registry, thread_sensitive=False)()
+        registry = loaded() or await database_sync_to_async(get_registry, thread_sensitive=False)()
         found = standing(registry, session, now=clock.now())
         if found is Standing.UNSEEN:
             found = await database_sync_to_async(session_standing)(session, now=clock.now())
