@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from channels.db import database_sync_to_async
 
 from miners import connections
 from miners.consumers import HeartbeatConsumer
@@ -333,7 +334,7 @@ def test_a_refused_connection_replaces_nothing() -> None:
 )
 def test_what_ends_a_session_closes_its_socket(client, act, code) -> None:
     async def play(socket: Socket) -> None:
-        await asyncio.to_thread(act, client, token)
+        await database_sync_to_async(act, thread_sensitive=False)(client, token)
         assert await socket.receive() == {"close": code}
         await socket.send(beat(queue_len=5, ack=True))
         assert await socket.silent()

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.db import connections as databases
 
 from miners.models import MinerStatus
 from miners.registry import runtime
@@ -29,7 +30,10 @@ def test_the_registry_is_loaded_once_by_whoever_comes_first(background) -> None:
 
     def ask() -> None:
         barrier.wait()
-        found.append(runtime.get_registry())
+        try:
+            found.append(runtime.get_registry())
+        finally:
+            databases.close_all()
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
