@@ -18,7 +18,7 @@ from poolhub.common.fields import MAX_COUNT, price_number
 MAX_PAGE, DEFAULT_PAGE = 500, 100
 MAX_TEXT = 256
 WHOLE = re.compile(r"[0-9]{1,9}\Z")
-NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?\Z")
+NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

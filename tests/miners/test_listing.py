@@ -106,6 +106,7 @@ def test_filters(admin) -> None:
     register("m3", region="europe", gpu_vram=80.0, tags=["t"])
     assert ids(admin, region="eu") == ["m1", "m2"]
     assert ids(admin, min_vram_gb="24") == ids(admin, min_vram_gb="8.5") == ["m2", "m3"]
+    assert ids(admin, min_vram_gb="2.4e1") == ids(admin, min_vram_gb="8.50000000000000000001") == ["m2", "m3"]
     assert ids(admin, tag="t") == ["m1", "m3"]
     assert ids(admin, capability="c") == ["m2"]
     assert ids(admin, capability="none") == ids(admin, state="offline") == []
