@@ -5,13 +5,15 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from poolhub.common.fields import Count, Invalid, JobId, MemoryGB, MinerId, Number, Price, Region, Share, Text
-from poolhub.common.schema import REF
+from poolhub.common.schema import REF, also
 
 MAX_LIST = 256
 MAX_EXCLUDED = 1000
 MAX_TOP_K = 50
 MAX_BATCH = 256
 MIN_TTL_MS, DEFAULT_TTL_MS, MAX_TTL_MS = 1000, 30_000, 600_000
+
+WEIGHTS = ("cap", "price", "latency", "trust", "load")
 
 Texts = Annotated[list[Text], Meta(max_length=MAX_LIST)]
 TtlMs = Annotated[int, Meta(ge=MIN_TTL_MS, le=MAX_TTL_MS)]
@@ -35,6 +37,7 @@ class Requirements(Struct, kw_only=True, forbid_unknown_fields=True):
     attested: bool | None = None
 
 
+@also(anyOf=[{"required": [name], "properties": {name: {"type": "number", "exclusiveMinimum": 0}}} for name in WEIGHTS])
 class WeightsBody(Struct, kw_only=True, forbid_unknown_fields=True):
     cap: Number | None = None
     price: Number | None = None

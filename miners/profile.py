@@ -10,11 +10,11 @@ from itertools import chain
 
 from miners import limits
 from miners.serializers import HeartbeatRequest, RegisterRequest, TagValue, UpdateRequest
+from poolhub.common import fields
 from poolhub.common.errors import FieldError, ValidationFailed
 from poolhub.common.fields import price_units
 
-# controls, line separators and what turns the direction of text: they let one text pass for another on a screen
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+UNSAFE = re.compile(f"[{fields.UNSAFE}]")
 UNKNOWN = "unknown"
 
 

@@ -8,6 +8,7 @@ from miners import limits
 from poolhub.common.fields import (
     MAX_COUNT,
     MAX_NUMBER,
+    SAFE,
     Capabilities,
     Celsius,
     Count,
@@ -21,15 +22,21 @@ from poolhub.common.fields import (
     Text,
     Word,
 )
+from poolhub.common.schema import also, ref
 
 ApiKey = Annotated[str, Meta(min_length=limits.MIN_KEY, max_length=limits.MAX_KEY)]
-Addr = Annotated[str, Meta(min_length=1, max_length=limits.MAX_ADDR)]
-TagValue = str | int | float | bool | None
-TagObject = Annotated[dict[str, TagValue], Meta(max_length=limits.MAX_TAGS)]
+Addr = Annotated[str, Meta(min_length=1, max_length=limits.MAX_ADDR), SAFE]
+SafeText = Annotated[Text, SAFE]
+SafeRegion = Annotated[Region, SAFE]
+TagValue = Annotated[str, SAFE] | int | float | bool | None
+TagObject = Annotated[dict[Annotated[str, SAFE], TagValue], Meta(max_length=limits.MAX_TAGS)]
 Jobs = list[JobId]
 Proto = Literal["grpc", "http", "https", "ws", "wss"]
 
 MemoryMB = Annotated[float, Meta(ge=0, le=MAX_COUNT * 1024)]
+
+# -1 = not measured; reports refuses what is between
+MeasuredMs = Annotated[float, Meta(ge=-1, le=MAX_NUMBER, extra_json_schema={"anyOf": [{"const": -1}, {"minimum": 0}]})]
 
 
 class RegisterRequest(Struct, kw_only=True):
@@ -37,7 +44,7 @@ class RegisterRequest(Struct, kw_only=True):
     api_key: ApiKey
     addr: Addr
     proto: Proto = "http"
-    gpu_name: Text = ""
+    gpu_name: SafeText = ""
     gpu_vram: MemoryGB | None = None
     gpu_vram_gb: MemoryGB | None = None  # alias of gpu_vram
     gpu_count: Count = 1
@@ -46,11 +53,11 @@ class RegisterRequest(Struct, kw_only=True):
     price_token_per_ksec: Price | None = None
     base_price: Price | None = None  # alias of price_token_per_ksec
     max_parallel: Annotated[int, Meta(ge=1, le=limits.MAX_PARALLEL)] = 1
-    region: Region = ""
+    region: SafeRegion = ""
     accel: Tags | None = None  # None = to be told from tags and capabilities
     tags: Tags | TagObject = []
     capabilities: Capabilities = []
-    wallet_address: Text = ""
+    wallet_address: SafeText = ""
 
 
 class RegisterAnswer(Struct, kw_only=True):
@@ -95,7 +102,7 @@ class HeartbeatRequest(Struct, kw_only=True):
     status: Word | None = None
     memory_used: MemoryMB | None = None
     memory_total: MemoryMB | None = None
-    network_latency_ms: Annotated[float, Meta(ge=-1, le=MAX_NUMBER)] | None = None  # -1 = not measured
+    network_latency_ms: MeasuredMs | None = None
 
 
 class TokenRequest(Struct, kw_only=True):
@@ -170,24 +177,12 @@ class MinerPage(Struct, kw_only=True):
     next_cursor: str | None
 
 
-class CommandRequest(Struct, kw_only=True):
-    name: Literal["update_tags", "set_price_cap", "drain", "resume", "reregister"]
-    args: dict[str, Any] = {}
-
-
 class TagsArgs(Struct, kw_only=True):
     tags: Tags
 
 
 class PriceCapArgs(Struct, kw_only=True):
     price: Price | None = None
-
-
-class CommandAnswer(Struct, kw_only=True):
-    id: str
-    name: str
-    args: dict[str, Any]
-    status: str
 
 
 class NoArgs(Struct):
@@ -201,3 +196,22 @@ COMMAND_ARGS: dict[str, type[Struct]] = {
     "resume": NoArgs,
     "reregister": NoArgs,
 }
+
+BY_NAME = [
+    {"properties": {"name": {"const": "update_tags"}, "args": ref(TagsArgs)}, "required": ["args"]},
+    {"properties": {"name": {"const": "set_price_cap"}, "args": {"anyOf": [ref(PriceCapArgs), {"type": "null"}]}}},
+    {"properties": {"name": {"enum": [name for name, args in COMMAND_ARGS.items() if args is NoArgs]}}},
+]
+
+
+@also(TagsArgs, PriceCapArgs, anyOf=BY_NAME)
+class CommandRequest(Struct, kw_only=True):
+    name: Literal["update_tags", "set_price_cap", "drain", "resume", "reregister"]
+    args: dict[str, Any] = {}
+
+
+class CommandAnswer(Struct, kw_only=True):
+    id: str
+    name: str
+    args: dict[str, Any]
+    status: str

@@ -30,6 +30,9 @@ class HubSchema(AutoSchema):
         named = "_".join(words).replace("{", "one")
         return f"{named}_{self.method.lower()}"
 
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return False  # an action named list answers the page that its view names, not an array of it
+
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix("/v1/").strip("/").split("/")[0]]
 
@@ -60,19 +63,19 @@ def add_types(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     headers = {scheme_of(each): {"type": "apiKey", "in": "header", "name": each.header} for each in _all(SharedSecret)}
     staff = {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME, "description": "An admin login."}
     held["securitySchemes"] = {**SESSION_SCHEMES, **headers, STAFF: staff}
-    for path in result["paths"].values():
-        for method, operation in path.items():
-            add_common_problems(operation["responses"], reads_body=method == "post")
+    for path, methods in result["paths"].items():
+        for method, operation in methods.items():
+            add_common_problems(operation["responses"], reads_body=method == "post", names_one="{" in path)
             if "requestBody" in operation:
                 told = operation["requestBody"]
                 told["required"] = is_required(told["content"]["application/json"]["schema"]["$ref"])
     return result
 
 
-def add_common_problems(responses: dict[str, Any], *, reads_body: bool) -> None:
+def add_common_problems(responses: dict[str, Any], *, reads_body: bool, names_one: bool) -> None:
     """What any route may answer, so that no view has to say it."""
-    shared = (400, 411, 413, 415, 422, 503) if reads_body else (400, 411, 413, 503)
-    for status in shared:
+    shared = [400, 411, 413, 503, *([415, 422] if reads_body else []), *([404] if names_one else [])]
+    for status in sorted(shared):
         told = {"schema": reference(Problem)}
         responses.setdefault(str(status), {"content": {PROBLEM_JSON: told}, "description": HTTPStatus(status).phrase})
 

@@ -16,11 +16,16 @@ PRICE_UNITS = 10**8  # a token has so many price units
 
 MINER_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,64}\Z"
 
+# controls, line separators and what turns the direction of text: they let one text pass for another on a screen
+UNSAFE = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"  # of a regular expression's […]
+SAFE_PATTERN = rf"^[^{UNSAFE}]*$"
+SAFE = Meta(extra_json_schema={"pattern": SAFE_PATTERN})  # told, and refused elsewhere with a code of its own
+
 MinerId = Annotated[str, Meta(min_length=1, max_length=64, pattern=MINER_ID_PATTERN)]
 JobId = Annotated[str, Meta(min_length=1, max_length=128)]
 Region = Annotated[str, Meta(max_length=64)]
-Tag = Annotated[str, Meta(max_length=64)]
-Capability = Annotated[str, Meta(max_length=128)]
+Tag = Annotated[str, Meta(max_length=64), SAFE]
+Capability = Annotated[str, Meta(max_length=128), SAFE]
 Word = Annotated[str, Meta(max_length=64)]
 Text = Annotated[str, Meta(max_length=256)]
 

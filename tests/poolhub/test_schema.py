@@ -121,12 +121,48 @@ def test_the_contract_s_limits_are_in_it(told) -> None:
     schemas = told["components"]["schemas"]
     match, requirements = schemas["MatchRequest"], schemas["Requirements"]
     assert match["required"] == ["job_id"]
-    assert match["properties"]["job_id"] == {"type": "string", "minLength": 1, "maxLength": 128}
+    no_nul = {"type": "string", "pattern": r"^[^\x00]*$"}
+    assert match["properties"]["job_id"] == {**no_nul, "minLength": 1, "maxLength": 128}
     assert {"type": "integer", "minimum": 1, "maximum": 50} in match["properties"]["top_k"]["anyOf"]
     assert requirements["additionalProperties"] is schemas["Hints"]["additionalProperties"] is False
     assert "additionalProperties" not in match
     assert set(schemas["RegisterRequest"]["required"]) == {"miner_id", "api_key", "addr"}
     assert schemas["BatchBody"]["properties"]["requests"]["maxItems"] == 256
+
+
+@pure
+def test_what_may_be_left_out_of_a_request_may_be_null_and_nothing_of_an_answer(told) -> None:
+    schemas = told["components"]["schemas"]
+    null = {"type": "null"}
+    asked = {"RegisterRequest", "UpdateRequest", "MatchRequest", "Requirements", "Hints", "WeightsBody", "TagsArgs"}
+    for name in asked:
+        for field, value in schemas[name]["properties"].items():
+            assert (null in value.get("anyOf", [])) is (field not in schemas[name].get("required", [])), (name, field)
+    assert "anyOf" not in schemas["MatchAnswer"]["properties"]["reservation"]
+    assert schemas["MinerAnswer"]["properties"]["region"] == {"type": "string"}
+
+
+@pure
+@pytest.mark.parametrize(
+    ("kind", "body", "valid"),
+    [
+        ("WeightsBody", {"cap": 1}, True), ("WeightsBody", {"cap": 0, "load": 0.1}, True),
+        ("WeightsBody", {}, False), ("WeightsBody", {"cap": 0, "price": None}, False),
+        ("CommandRequest", {"name": "update_tags", "args": {"tags": ["a"]}}, True),
+        ("CommandRequest", {"name": "update_tags"}, False), ("CommandRequest", {"name": "update_tags", "args": {}}, False),
+        ("CommandRequest", {"name": "set_price_cap"}, True), ("CommandRequest", {"name": "set_price_cap", "args": {"price": None}}, True),
+        ("CommandRequest", {"name": "set_price_cap", "args": {"price": "x"}}, False),
+        ("CommandRequest", {"name": "drain", "args": {"anything": 1}}, True), ("CommandRequest", {"name": "dance"}, False),
+        ("Requirements", {"proto_any": None}, True), ("Requirements", {"unknown": 1}, False),
+        ("UpdateRequest", {"tags": {"cuda": "12.4", "n": 3, "x": None}}, True), ("UpdateRequest", {"tags": ["a\u0007"]}, False),
+        ("UpdateRequest", {"tags": ["a\u202eb"]}, False), ("UpdateRequest", {"unknown": 1}, True),
+        ("FeedbackRequest", {"job_id": "a\u0000", "miner_id": "m", "outcome": "accepted"}, False),
+        ("FeedbackRequest", {"job_id": "a\u0007", "miner_id": "m", "outcome": "accepted"}, True),
+    ],
+)  # fmt: skip
+def test_it_tells_what_a_body_may_be(told, kind, body, valid) -> None:
+    schema = {"$ref": f"#/components/schemas/{kind}", "components": told["components"]}
+    assert Draft202012Validator(schema).is_valid(body) is valid
 
 
 @pure
@@ -139,6 +175,25 @@ def test_the_hub_serves_it(live_hub: LiveHub, http, told) -> None:
     reply = http.get("/v1/schema")
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.json() == told
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Admin-Secret": "wrong", "X-Coordinator-Secret": "wrong", "Authorization": "Bearer wrong"},
+        {"Cookie": "poolhub_session=wrong"},
+    ],
+    ids=["none", "wrong", "cookie"],
+)
+def test_every_operation_that_asks_for_a_credential_refuses_strangers(http, told, headers) -> None:
+    closed = [(path, method) for path, method, each in operations(told) if {} not in each["security"]]
+    assert len(closed) == 15
+    for path, method in closed:
+        body = {"json": {}} if method == "post" else {}
+        reply = http.request(method.upper(), re.sub(r"\{\w+\}", "one", path), headers=headers, **body)
+        assert (reply.status_code, reply.json()["code"]) == (401, "unauthorized"), path
+        assert reply.headers["WWW-Authenticate"].endswith('realm="pool-hub"')
 
 
 def test_the_page_and_all_that_it_loads_comes_from_this_hub(http) -> None:
