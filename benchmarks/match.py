@@ -31,6 +31,8 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 REFERENCES = ("SQLite", "ClassAds", "ClassAds, one call")
 IN_ONE_UP_TO = 100_000  # a second copy of the ads: 5 GB at a million
 TRACED_UP_TO = 100_000  # tracemalloc makes loading several times slower
+BUDGET_S = (0.5, 6.0)  # for an engine and a kind of job: quick, in full
+BESIDE_ROUNDS = 50
 MATCHES_A_S = 200.0  # in the run with heartbeats between the matches
 TARGETS_MS = {100_000: 0.35, 1_000_000: 2.5}
 Prepared = Mapping[str, Callable[[], list[str]]]
@@ -40,7 +42,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--sizes", type=lambda text: [int(each) for each in text.split(",")], default=list(SIZES))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--quick", action="store_true", help="a second a step instead of ten: a check, not a measurement"
+        "--quick", action="store_true", help="half a second a step instead of six: a check, not a measurement"
     )
     parser.add_argument(
         "--classads-up-to", type=int, default=1_000_000, metavar="MINERS",
@@ -65,7 +67,7 @@ def run(options: Namespace) -> dict[str, Any]:
 
 
 def measure(size: int, options: Namespace) -> dict[str, Any]:
-    budget_s = 1.0 if options.quick else 10.0
+    budget_s = BUDGET_S[0] if options.quick else BUDGET_S[1]
     memory = footprint(size, options.seed)
     miners = population(size, options.seed)
     begun = perf_counter()
@@ -84,13 +86,13 @@ def measure(size: int, options: Namespace) -> dict[str, Any]:
         ours = {name: partial(live.answer, registry, query) for name, query in jobs.items()}
         theirs = {engine: {name: prepare(query) for name, query in jobs.items()} for engine, prepare in engines.items()}
         shares = agree(registry, kind, theirs)
-        runners = [Runner("registry", ours, rounds_for(partial(_all, ours), budget_s=budget_s, least=20, most=500))]
+        runners = [Runner("registry", ours, rounds_for(partial(_all, ours), budget_s=budget_s, least=3, most=500))]
         runners += [
             Runner(engine, runs, rounds_for(partial(_all, runs), budget_s=budget_s, least=3, most=runners[0].rounds))
             for engine, runs in theirs.items()
         ]
         samples = interleave(runners)
-        beside = interleave(runners[:1], Flush())
+        beside = interleave([Runner("registry", ours, min(runners[0].rounds, BESIDE_ROUNDS))], Flush())
         found["jobs"][kind] = {
             "eligible_share": shares,
             "hot": {engine: each.summary() for engine, each in samples.items()},
