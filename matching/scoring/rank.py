@@ -11,13 +11,15 @@ from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
 from miners.registry.store import Registry
 
+FEW = 256  # so many rows are scored exactly at once
 BLOCK_WORDS = 2048  # 64 rows each, looked at together, so that the arrays at hand stay in the cache
 SPARSE_SHARE = 20  # with fewer rows left in a block than one in so many, they are gathered instead of all scored
 
 
 def top_k(registry: Registry, query: Query, terms: Terms, eligible: Words, count: int, now: float) -> Scored:
     """The best query.top_k of the eligible, best first."""
-    rows = _contenders(registry, query, terms, eligible, count)
+    few = count <= FEW
+    rows = bitmaps.to_rows(eligible) if few else _contenders(registry, query, terms, eligible, count)
     return best(registry, exact(registry, query, terms, rows, now), query.top_k)
 
 

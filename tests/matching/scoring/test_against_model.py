@@ -231,6 +231,7 @@ def test_a_random_history_agrees_with_the_model() -> None:
 @pytest.mark.parametrize("share", [0, 10**9], ids=["gathered", "scanned"])
 def test_it_agrees_on_the_ways_that_large_pools_take(monkeypatch: pytest.MonkeyPatch, share: int) -> None:
     """Thresholds at which a handful of miners makes several blocks, and bitmaps and boundaries are few."""
+    monkeypatch.setattr(rank, "FEW", 0)
     monkeypatch.setattr(rank, "BLOCK_WORDS", 1)
     monkeypatch.setattr(rank, "FIRST_WORDS", 1)
     monkeypatch.setattr(scorers, "FIRST_WORDS", 1)
