@@ -1,4 +1,4 @@
-"""The embedded server: its stop, its back-pressure, and what it refuses."""
+"""The embedded server: its back-pressure, what it refuses, and how it starts. Its stop is test_stop's."""
 
 import json
 import os
@@ -7,136 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
-from poolhub.common import clock
-from tests.hub import (
-    ROOT,
-    LiveHub,
-    free_port,
-    fresh_database,
-    hub_environment,
-    miners_locked,
-    sql,
-    wait_until,
-)
-from tests.raw import CHUNK, connected, head, is_closed, read_answer
-
-HEARTBEAT = "/v1/miners/heartbeat"
-LARGE = "/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js.map"  # more than the system takes at once
-
-
-def register(hub: LiveHub, miner_id: str) -> str:
-    """The session token."""
-    body = {"miner_id": miner_id, "api_key": f"key-of-{miner_id}-0123456789", "addr": "h:1"}
-    reply = httpx.post(f"{hub.base}/v1/miners/register", json=body, timeout=20)
-    assert reply.is_success, reply.text
-    return reply.json()["session_token"]
-
-
-@contextmanager
-def open_socket(hub: LiveHub, token: str, **headers: str) -> Iterator[ClientConnection]:
-    with connect(
-        f"{hub.ws_base}{HEARTBEAT}", additional_headers={"Authorization": f"Bearer {token}", **headers}
-    ) as made:
-        assert json.loads(made.recv(timeout=10))["type"] == "welcome"
-        yield made
-
-
-def beat(**fields: Any) -> str:
-    return json.dumps({"ts": clock.to_rfc3339(clock.now()), "queue_len": 0, **fields})
-
-
-def close_code(made: ClientConnection) -> int:
-    with suppress(ConnectionClosed):
-        while True:
-            made.recv(timeout=15)
-    assert made.close_code is not None
-    return made.close_code
-
-
-def is_refused(hub: LiveHub) -> bool:
-    """Whether it takes no new connections."""
-    try:
-        with connected(hub):
-            return False
-    except ConnectionRefusedError:
-        return True
-
-
-def posts_begun(hub: LiveHub) -> float:
-    found = re.search(
-        r'django_http_requests_total_by_method_total{method="POST"} (\S+)', httpx.get(f"{hub.base}/v1/metrics").text
-    )
-    return float(found[1]) if found else 0.0
-
-
-def test_a_stop_tells_every_miner_to_come_back_and_stores_what_they_said(start_hub: Callable[..., LiveHub]) -> None:
-    hub = start_hub()
-    names = [f"m{number}" for number in range(5)]
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(open_socket(hub, register(hub, name))) for name in names]
-        for number, each in enumerate(sockets):
-            each.send(beat(queue_len=number + 1, ack=True))
-            assert json.loads(each.recv(timeout=10))["type"] == "ack"
-        deaf = stack.enter_context(connected(hub))  # a miner that never answers the close
-        token = register(hub, "deaf")
-        deaf.sendall(head(
-            f"GET {HEARTBEAT}?session_token={token}", connection="Upgrade", upgrade="websocket",
-            sec_websocket_version=13, sec_websocket_key="dGhlIHNhbXBsZSBub25jZQ==",
-        ))  # fmt: skip
-        assert read_answer(deaf).status == 101
-        hub.process.send_signal(signal.SIGTERM)
-        with ThreadPoolExecutor(len(sockets)) as pool:
-            assert list(pool.map(close_code, sockets)) == [4012] * len(sockets)
-        assert hub.process.wait(15) == 0
-    stored = sql(hub.env["DB_DSN"], "SELECT miner_id, queue_len FROM miners_minerstatus ORDER BY miner_id")
-    assert stored == [("deaf", 0), *((name, number + 1) for number, name in enumerate(names))]
-    assert "Traceback" not in hub.log.read_text()
-
-
-def test_a_stop_lets_requests_under_way_finish(start_hub: Callable[..., LiveHub]) -> None:
-    hub = start_hub()
-    body = json.dumps({"job_id": "half-sent"}).encode()
-    with (
-        connected(hub) as idle, connected(hub) as half, connected(hub) as slow_reader, ThreadPoolExecutor(1) as pool,
-    ):  # fmt: skip
-        idle.sendall(head("GET /v1/health"))
-        assert read_answer(idle).status == 200
-        half.sendall(
-            head("POST /v1/match", content_type="application/json", content_length=len(body), **hub.coordinator)
-        )
-        half.sendall(body[:5])
-        slow_reader.sendall(head(f"GET {LARGE}"))
-        first = slow_reader.recv(1)
-        with miners_locked(hub.env["DB_DSN"]):
-            before = posts_begun(hub)
-            registering = pool.submit(register, hub, "slow")
-            wait_until(lambda: posts_begun(hub) > before)
-            hub.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: is_refused(hub))
-            assert is_closed(idle)
-            assert hub.process.poll() is None
-        assert registering.result(20)
-        half.sendall(body[5:])
-        answer = read_answer(half)
-        assert (answer.status, answer.json()["job_id"], answer.headers["connection"]) == (200, "half-sent", "close")
-        told = first + b"".join(iter(lambda: slow_reader.recv(CHUNK), b""))
-    headers, _, script = told.partition(b"\r\n\r\n")
-    assert len(script) == int(re.search(rb"content-length: (\d+)", headers, re.IGNORECASE)[1]) > 3_000_000
-    assert hub.process.wait(15) == 0
-    assert sql(hub.env["DB_DSN"], "SELECT miner_id FROM miners_miner") == [("slow",)]
-    assert sql(hub.env["DB_DSN"], "SELECT job_id FROM matching_matchrecord") == [("half-sent",)]
-    assert "Traceback" not in hub.log.read_text()
+from tests.hub import ROOT, LiveHub, free_port, fresh_database, hub_environment, wait_until
+from tests.poolhub.clients import HEARTBEAT, beat, close_code, open_socket, register
 
 
 @pytest.fixture
