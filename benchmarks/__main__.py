@@ -1,10 +1,10 @@
-"""python -m benchmarks [NAME] [options]: run one or all, print a table, write results/NAME.json and a plot."""
+"""python -m benchmarks [NAME] [options]: run one or all, print a table, write results/NAME.*."""
 
 from argparse import ArgumentParser
 
 from benchmarks import harness, match
 
-BENCHMARKS = (match,)  # each has NAME, arguments(parser), run(options) and plot(result)
+BENCHMARKS = (match,)  # each has NAME, arguments(parser), run(options), tables(result) and plot(result)
 
 
 def main() -> None:
@@ -17,7 +17,8 @@ def main() -> None:
         if chosen.name in (None, each.NAME):
             options = chosen if chosen.name else parser.parse_args([each.NAME])
             result = each.run(options)
-            print(f"\nwritten: {harness.write(each.NAME, result).relative_to(harness.ROOT)}")
+            written = harness.write(each.NAME, result, each.tables(result))
+            print(f"\nwritten: {written.relative_to(harness.ROOT)}")
             each.plot(result)
 
 

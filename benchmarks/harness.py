@@ -128,10 +128,17 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def write(name: str, result: dict[str, Any]) -> Path:
+def write(name: str, result: dict[str, Any], tables: str) -> Path:
+    """All of a result as results/NAME.json, and its tables for people as results/NAME.md."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    made = result["environment"]
+    head = (
+        f"`{made['command']}` at {made['commit'][:12]}: Python {made['python']}, {made['cpu']}, {made['cores']} cores,"
+        f" load average {made['load_average'][0]} at the start"
+    )
+    path.with_suffix(".md").write_text(f"# {name}: {result['what']}\n\n{head}\n{tables}\n")
     return path
 
 

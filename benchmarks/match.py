@@ -182,6 +182,10 @@ def footprint(size: int, seed: int) -> dict[str, float | None]:
     return found
 
 
+def tables(result: dict[str, Any]) -> str:
+    return "\n".join(map(report, result["sizes"]))
+
+
 HEADER = ("jobs", "engine", "p50 ms", "p99 ms", "cpu p50 ms", "slowest job", "ratio", "target ms")
 
 

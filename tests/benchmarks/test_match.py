@@ -37,7 +37,8 @@ def test_a_quick_run_measures_the_registry_and_names_what_is_not_installed(
         assert jobs["hot"]["registry"]["p50_ms"] > 0
     assert "ClassAds: not installed" in match.report(found)
     assert result["environment"]["packages"]["numpy"] != "not installed"
-    assert harness.write("match", result).parent == tmp_path
+    assert harness.write("match", result, match.tables(result)).parent == tmp_path
+    assert "1,000 miners" in (tmp_path / "match.md").read_text()
 
 
 def test_sqlite_finds_the_same_miners_as_the_registry_for_every_job() -> None:
