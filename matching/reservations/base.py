@@ -2,13 +2,18 @@
 
 Guarantee. A reservation that was answered holds its slot until it is released or its time is over, whoever asks and
 through whichever process; at no moment does a miner have more live reservations than the limit that was named with the
-grant. A job has at most one live reservation: asked again it gets that one. Release is idempotent. A store that cannot
-decide raises `poolhub.common.errors.Unavailable` rather than guess.
+grant. A job has at most one live reservation: asked again it gets that one. Release is idempotent. Threads may call a
+store at once. A store that cannot decide raises `poolhub.common.errors.Unavailable` rather than guess; one that lost
+what it held raises `Unfilled`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from poolhub.common.errors import Unavailable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,7 @@ class Reservation:
     miner_id: str
     ttl_ms: int  # as asked at first
     expires_at: float  # epoch seconds
+    revision: int = field(default=0, compare=False)  # grows with every change, where several processes see them
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,23 @@ class Place:
 
     miner_id: str
     limit: int  # live reservations that the miner may have in all
+
+
+class Unfilled(Unavailable):
+    """The store holds nothing, or not all, of what it held. `fill` brings that back; it may take a second."""
+
+    def __init__(self, fill: Callable[[], None]) -> None:
+        super().__init__("The reservations are being read back. Try again.")
+        self.fill = fill
+
+
+def once_filled(work: Callable[[], T]) -> T:
+    """Do it; where the store turns out to have lost its data, fill it first and do it again. Hold no lock meanwhile."""
+    try:
+        return work()
+    except Unfilled as lost:
+        lost.fill()
+        return work()
 
 
 class ReservationStore(Protocol):

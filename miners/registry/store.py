@@ -183,12 +183,16 @@ class Registry:
 
     def free_slots(self, miner_id: str) -> int:
         """max_parallel - occupied, 0 where it is less or the miner is unknown."""
+        return max(0, self.room(miner_id))
+
+    def room(self, miner_id: str) -> int:
+        """max_parallel - occupied, below 0 where more is occupied than there is; 0 where the miner is unknown."""
         with self.lock:
             slot = self.slots.get(miner_id)
             if slot is None:
                 return 0
             columns = self.columns
-            return max(0, int(columns.max_parallel[slot]) - int(columns.own[slot]) - int(columns.foreign[slot]))
+            return int(columns.max_parallel[slot]) - int(columns.own[slot]) - int(columns.foreign[slot])
 
     def drain_dirty(self) -> list[tuple[str, LiveStatus]]:
         """What was reported since the last call, for write-behind."""

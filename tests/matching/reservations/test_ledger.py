@@ -5,13 +5,18 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from redis import Redis
 
 from matching.reservations import ledger as module
 from matching.reservations.ledger import Ledger, Outcome
 from matching.reservations.memory import MemoryStore
+from matching.reservations.redis import RedisStore
 from miners.registry.records import MinerView, Report
 from miners.registry.store import Registry
+from poolhub.common.errors import Unavailable
+from poolhub.settings import REDIS_OPTIONS
 from tests.effort import effort
+from tests.hub import free_port
 from tests.matching.reservations.model import ModelLedger, ModelMiner, ModelReservation
 from tests.miners.registry.builders import NOW, empty, row
 
@@ -191,3 +196,97 @@ def test_what_a_removed_miner_held_is_dropped_and_nothing_else(ledger) -> None:
     registry.remove("m1")
     assert ledger.live(now=NOW) == [kept]
     assert ledger.reservation_of("j1", now=NOW) is None
+
+
+# ---- where several processes share a store
+
+
+class Two:
+    """Two processes' ledgers, each with a registry of its own that knows m1, on one store."""
+
+    def __init__(self, slots: int) -> None:
+        self.store = MemoryStore()
+        self.here, self.there = (self._ledger(slots) for _ in range(2))
+
+    def _ledger(self, slots: int) -> Ledger:
+        registry = empty()
+        registry.upsert(row("m1", max_parallel=slots), now=NOW, last_seen=NOW)
+        registry.ledger = Ledger(registry, self.store, job_ttl_s=3600)
+        return registry.ledger
+
+
+def own(ledger: Ledger, now: float = NOW) -> int:
+    return ledger._registry.get("m1", now=now).live.own
+
+
+def test_a_match_of_a_job_that_another_process_reserved_leaves_the_count_as_it_is() -> None:
+    two = Two(2)
+    two.there.reserve("j1", ["m1"], ttl_ms=1000, now=NOW)
+    with two.here.without("j1", now=NOW):
+        assert own(two.here) == 0
+    assert own(two.here) == 0
+
+
+def test_a_renewal_of_what_another_process_reserved_counts_it_once(monkeypatch) -> None:
+    two = Two(2)
+    made = two.there.reserve("j1", ["m1"], ttl_ms=1000, now=NOW)
+    for _ in range(2):
+        two.here.renew(made.id, ttl_ms=5000, now=NOW)
+    assert (own(two.here), own(two.there)) == (1, 1)
+    assert (own(two.here, NOW + 5), own(two.there, NOW + 5)) == (0, 0)
+
+
+def test_what_was_renewed_elsewhere_does_not_end_with_the_time_that_is_known_here() -> None:
+    two = Two(1)
+    made = two.here.reserve("j1", ["m1"], ttl_ms=1000, now=NOW)
+    two.there.renew(made.id, ttl_ms=9000, now=NOW)
+    two.here.expire(NOW + 1)
+    assert [each.job_id for each in two.store.live(now=NOW + 1)] == ["j1"]
+    assert two.here.reserve("j2", ["m1"], ttl_ms=1000, now=NOW + 1) is None
+
+
+def test_one_that_ended_elsewhere_gives_its_job_no_second_slot() -> None:
+    """Here j1 is counted still; of the two slots others have both by now."""
+    two = Two(2)
+    made = two.here.reserve("j1", ["m1"], ttl_ms=9000, now=NOW)
+    two.there.release(made.id, now=NOW)
+    for job_id in ("j2", "j3"):
+        assert two.there.reserve(job_id, ["m1"], ttl_ms=9000, now=NOW) is not None
+    assert two.here.reserve("j1", ["m1"], ttl_ms=9000, now=NOW) is None
+
+
+def test_load_beyond_the_slots_is_counted_in_full_against_what_ended_elsewhere() -> None:
+    """Of three slots two were ours; one ended elsewhere, and the miner has two jobs of its own now: no room for one more."""
+    two = Two(3)
+    ended, _ = (two.here.reserve(job_id, ["m1"], ttl_ms=9000, now=NOW) for job_id in ("j1", "j2"))
+    two.here._registry.report("m1", Report(at=NOW, queue_len=4))  # two of them are ours
+    two.there.release(ended.id, now=NOW)
+    assert two.here.reserve("j3", ["m1"], ttl_ms=9000, now=NOW) is None
+
+
+def test_a_job_that_reserved_anew_elsewhere_is_counted_where_it_is_now() -> None:
+    two = Two(2)
+    made = two.here.reserve("j1", ["m1"], ttl_ms=9000, now=NOW)
+    two.there.release(made.id, now=NOW)
+    again = two.there.reserve("j1", ["m1"], ttl_ms=9000, now=NOW)
+    assert two.here.reserve("j1", ["m1"], ttl_ms=9000, now=NOW) == again
+    assert own(two.here) == 1
+
+
+def test_matches_holds_and_feedback_on_holds_need_no_store() -> None:
+    registry = empty()
+    registry.upsert(row("m1", max_parallel=1), now=NOW, last_seen=NOW)
+    away = RedisStore(Redis(port=free_port(), **REDIS_OPTIONS), copy=tuple)
+    ledger = registry.ledger = Ledger(registry, away, job_ttl_s=3600)
+    with registry.lock, ledger.without("j1", now=NOW):
+        pass
+    ledger.hold("j1", ["m1"], ttl_ms=2000, now=NOW)
+    ledger.settle("j1", "m1", Outcome.ACCEPTED, now=NOW)
+    assert own(ledger) == 1
+    with pytest.raises(Unavailable):
+        ledger.settle("j1", "m1", Outcome.COMPLETED, now=NOW)
+    assert own(ledger) == 0  # the hold has ended all the same
+    with pytest.raises(Unavailable):
+        ledger.reserve("j1", ["m1"], ttl_ms=2000, now=NOW)
+    assert own(ledger) == 0
+    registry.remove("m1")
