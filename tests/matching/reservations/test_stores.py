@@ -3,31 +3,36 @@
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
+from django.conf import settings
 
 from matching.reservations.base import Place, Reservation, ReservationStore
 from matching.reservations.memory import MemoryStore
+from tests.matching.reservations.stores import redis_store
 
 NOW = 1_800_000_000.0
 AT_ONCE, JOBS = 8, 400
 
-STORES = [  # how to make an empty one, and the lock that its callers hold around every call
-    pytest.param((MemoryStore, threading.Lock), id="memory"),
-]
+Make = Callable[..., AbstractContextManager[ReservationStore]]
+
+STORES: dict[str, Make] = {"memory": lambda held=(): nullcontext(MemoryStore(held))}  # makes one that was filled so
+if settings.REDIS_URL:
+    STORES["redis"] = lambda held=(): redis_store(copy=lambda: held, server_time=False)
 
 
 @pytest.fixture(params=STORES)
-def made(request) -> tuple[ReservationStore, AbstractContextManager]:
-    store, lock = request.param
-    return store(), lock()
+def make(request) -> Make:
+    return STORES[request.param]
 
 
 @pytest.fixture
-def store(made) -> ReservationStore:
-    return made[0]
+def store(make) -> Iterator[ReservationStore]:
+    with make() as made:
+        yield made
 
 
 def take(store: ReservationStore, job_id: str = "j1", /, *, ttl_ms: int = 1000, now: float = NOW, **limits: int):
@@ -141,18 +146,33 @@ class TestReservationStore:
         assert store.of_job(job_id, now=NOW) == first
         assert jobs(store) == [job_id]
 
-    def test_many_at_once_get_exactly_what_there_is(self, made) -> None:
+    def test_what_it_was_filled_with_counts(self, make) -> None:
+        held = [
+            Reservation(str(uuid.UUID(int=1)), "j1", "a", 1000, NOW + 5),
+            Reservation(str(uuid.UUID(int=2)), "j2", "a", 2000, NOW + 3),
+        ]
+        with make(held) as store:
+            assert store.live(now=NOW) == held[::-1]
+            assert take(store, "j1", b=1) == held[0]
+            assert take(store, "j3", a=2) is None
+            assert take(store, "j3", a=2, now=NOW + 3).miner_id == "a"
+            assert store.renew(held[0].id, ttl_ms=None, now=NOW + 3).expires_at == NOW + 4
+
+    def test_of_two_for_one_job_that_it_was_filled_with_the_later_stays(self, make) -> None:
+        early, late = (Reservation(str(uuid.UUID(int=i)), "j1", "a", 1000, NOW + i) for i in (1, 2))
+        for held in ([early, late], [late, early]):
+            with make(held) as store:
+                assert store.live(now=NOW) == [late]
+                assert take(store, "j2", a=2).miner_id == "a"
+
+    def test_many_at_once_get_exactly_what_there_is(self, store) -> None:
         """AT_ONCE callers, 400 jobs for 60 places on two miners; every job is asked for twice."""
-        store, lock = made
         barrier = threading.Barrier(AT_ONCE)
 
         def work(worker: int) -> list[Reservation | None]:
             barrier.wait()
-            found = []
-            for i in range(worker // 2, JOBS, AT_ONCE // 2):
-                with lock:
-                    found.append(take(store, f"j{i}", a=20, b=40, ttl_ms=600_000))
-            return found
+            mine = range(worker // 2, JOBS, AT_ONCE // 2)
+            return [take(store, f"j{i}", a=20, b=40, ttl_ms=600_000) for i in mine]
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             given = [each for found in pool.map(work, range(AT_ONCE)) for each in found if each]
