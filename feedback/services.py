@@ -9,8 +9,9 @@ from django.db import transaction
 
 from feedback.models import Feedback
 from feedback.trust import FINAL, Evidence
+from matching.reservations.durable import job_settle
 from matching.reservations.ledger import Outcome
-from matching.reservations.runtime import get_ledger
+from matching.reservations.table import reservations_end_of_job
 from miners.models import Miner
 from miners.services.evidence import miner_record_evidence
 from miners.services.rows import changing, miner_lock_known
@@ -58,7 +59,8 @@ def feedback_record(
         miner_record_evidence(
             miner=miner, trust_s=evidence.s, trust_f=evidence.f, trust_at=evidence.at, latency_ms=latency_ms
         )
-        transaction.on_commit(partial(_settle, job_id, miner_id, outcome))
+        ended = _end_reservations(job_id, miner_id, outcome)
+        transaction.on_commit(partial(_settle, job_id, miner_id, outcome, ended))
     return Recorded(evidence.trust(), duplicate=False)
 
 
@@ -66,6 +68,13 @@ def evidence_of(miner: Miner) -> Evidence:
     return Evidence(miner.trust_s, miner.trust_f, miner.trust_at.timestamp())
 
 
-def _settle(job_id: str, miner_id: str, outcome: Outcome) -> None:
-    get_ledger().settle(job_id, miner_id, outcome, now=clock.now())
+def _end_reservations(job_id: str, miner_id: str, outcome: Outcome) -> list[str]:
+    """In the same transaction; those of the job, or where the miner rejected it, that miner's."""
+    if outcome is Outcome.ACCEPTED:
+        return []
+    return reservations_end_of_job(job_id=job_id, miner_id=miner_id if outcome is Outcome.REJECTED else None)
+
+
+def _settle(job_id: str, miner_id: str, outcome: Outcome, ended: list[str]) -> None:
+    job_settle(job_id=job_id, miner_id=miner_id, outcome=outcome, ended=ended)
     FEEDBACK.labels(outcome=outcome.value).inc()

@@ -28,3 +28,28 @@ class MatchRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{visible(self.job_id)} at {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Reservation(models.Model):
+    """The durable copy of one reservation, there before it is answered; matching/reservations/table.py keeps it.
+
+    Open = ended_at is null and expires_at is ahead. What runs out by itself gets no ended_at.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    job_id = models.CharField(max_length=128)
+    miner_id = models.CharField(max_length=64)
+    ttl_ms = models.PositiveIntegerField()  # as asked at first
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)  # released, or ended by feedback
+
+    class Meta:
+        ordering = ("-expires_at", "id")
+        indexes = [
+            # ended_at is in no index, so that ending one touches the row alone; the latest to expire are few
+            models.Index(fields=["expires_at"], name="reservation_expires"),
+            models.Index(fields=["job_id"], name="reservation_job"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{visible(self.job_id)} on {self.miner_id}"

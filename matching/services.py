@@ -1,17 +1,20 @@
 """Matches and reservations: what the views and later the stream ask for."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from django.conf import settings
 from msgspec import UNSET, Raw
 
 from matching.queries import default_weights, query_of
 from matching.records import Matched, records
-from matching.reservations.base import Reservation
+from matching.reservations.base import Reservation, once_filled
+from matching.reservations.durable import reservation_end, reservations_keep
 from matching.reservations.ledger import Ledger
 from matching.reservations.runtime import get_ledger
+from matching.reservations.table import reservations_writable
 from matching.scoring import pipeline
 from matching.scoring.types import Candidate, MatchResult, Query, Relaxation
 from matching.serializers import (
@@ -30,47 +33,49 @@ from matching.serializers import (
 from miners.registry.runtime import get_registry
 from miners.registry.store import Registry
 from poolhub.common import clock, codec
-from poolhub.common.errors import HubError, NotFound
+from poolhub.common.errors import HubError, NotFound, Unavailable
 from poolhub.common.metrics import MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    request: MatchRequest
+    result: MatchResult
+    granted: Reservation | None
+    at: float  # epoch seconds
+    took_s: float
 
 
 def match_find(*, request: MatchRequest) -> MatchAnswer:
     """The best candidates for a job, and a slot of the first: held, or reserved where that is asked.
 
     Scoring and the slot are one step under the registry's lock, so no two matches take the same slot.
+    Raises Unavailable where a reservation is asked for that cannot be decided or kept.
     """
     started = time.perf_counter()
-    query = query_of(request, default_weights=default_weights(settings.DEFAULT_WEIGHTS))
-    registry, ledger = get_registry(), get_ledger()
-    granted: Reservation | None = None
-    with registry.lock:
-        now = clock.now()
-        with ledger.without(request.job_id, now=now):
-            result = pipeline.match(registry, query, now=now)
-        if request.reserve and not request.dry_run:
-            granted = _reserve(ledger, request, result, now)
-            if granted is not None:
-                result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
-        elif not request.dry_run and settings.SOFT_HOLD_MS:
-            offered = [each.miner_id for each in result.candidates]
-            ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
-    answer = _answer(request.job_id, result, granted)
-    latency_ms = (time.perf_counter() - started) * 1000
-    _count(result, latency_ms)
-    if not request.dry_run:
-        records.add(Matched(request, answer, now, latency_ms))
-    return answer
+    found = once_filled(partial(_find, request))
+    kept = reservations_keep([found.granted] if found.granted else [])
+    return _told(found, kept, started=started)
 
 
 def match_batch(*, requests: Sequence[Raw]) -> list[MatchAnswer | HubError]:
-    """Each answered in turn, as match_find would; a request that is refused has its error in its place."""
-    results: list[MatchAnswer | HubError] = []
+    """Each answered in turn, as match_find would; a request that is refused has its error in its place.
+
+    The reservations are stored in one go.
+    """
+    found: list[Found | HubError] = []
     for raw in requests:
         try:
-            results.append(match_find(request=codec.decode(bytes(raw), MatchRequest)))
+            found.append(once_filled(partial(_find, codec.decode(bytes(raw), MatchRequest))))
         except HubError as error:
-            results.append(error)
-    return results
+            found.append(error)
+    granted = [each.granted for each in found if isinstance(each, Found) and each.granted]
+    kept: Mapping[str, Reservation] | Unavailable
+    try:
+        kept = reservations_keep(granted)
+    except Unavailable as error:
+        kept = error
+    return [each if isinstance(each, HubError) else _told_or_refused(each, kept) for each in found]
 
 
 def match_why_not(*, request: WhyNotRequest) -> WhyNotAnswer:
@@ -88,24 +93,76 @@ def match_why_not(*, request: WhyNotRequest) -> WhyNotAnswer:
 
 
 def reservation_renew(*, reservation_id: str, ttl_ms: int | None) -> ReservationAnswer:
-    renewed = get_ledger().renew(reservation_id, ttl_ms=ttl_ms, now=clock.now())
-    if renewed is None:
+    reservations_writable()
+    renewed = once_filled(lambda: get_ledger().renew(reservation_id, ttl_ms=ttl_ms, now=clock.now()))
+    kept = reservations_keep([renewed] if renewed else [])
+    if renewed is None or renewed.id not in kept:
         raise NotFound("This reservation has ended, or never was.")
-    return reservation_answer(renewed)
+    return reservation_answer(kept[renewed.id])
 
 
 def reservation_release(*, reservation_id: str) -> None:
-    get_ledger().release(reservation_id, now=clock.now())
+    reservation_end(reservation_id)
 
 
 def reservation_list() -> list[ReservationAnswer]:
-    return [reservation_answer(each) for each in get_ledger().live(now=clock.now())]
+    return [reservation_answer(each) for each in once_filled(lambda: get_ledger().live(now=clock.now()))]
 
 
 def reservation_answer(each: Reservation) -> ReservationAnswer:
     return ReservationAnswer(
         id=each.id, job_id=each.job_id, miner_id=each.miner_id, expires_at=clock.to_rfc3339(each.expires_at)
     )
+
+
+def _find(request: MatchRequest) -> Found:
+    """The slot is taken; a reservation may not be answered before it is kept."""
+    started = time.perf_counter()
+    query = query_of(request, default_weights=default_weights(settings.DEFAULT_WEIGHTS))
+    reserving = bool(request.reserve) and not request.dry_run
+    if reserving:
+        reservations_writable()
+    registry, ledger = get_registry(), get_ledger()
+    granted: Reservation | None = None
+    with registry.lock:
+        now = clock.now()
+        with ledger.without(request.job_id, now=now):
+            result = pipeline.match(registry, query, now=now)
+        if reserving:
+            granted = _reserve(ledger, request, result, now)
+            if granted is not None:
+                result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
+        elif not request.dry_run and settings.SOFT_HOLD_MS:
+            offered = [each.miner_id for each in result.candidates]
+            ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
+    return Found(request, result, granted, now, time.perf_counter() - started)
+
+
+def _told(found: Found, kept: Mapping[str, Reservation], *, started: float) -> MatchAnswer:
+    """The answer, counted and recorded."""
+    granted = None
+    if found.granted is not None:
+        granted = kept.get(found.granted.id)
+        if granted is None:
+            raise Unavailable("The reservation ended before it could be answered. Ask again.")
+    answer = _answer(found.request.job_id, found.result, granted)
+    latency_ms = (time.perf_counter() - started) * 1000
+    _count(found.result, latency_ms)
+    if not found.request.dry_run:
+        records.add(Matched(found.request, answer, found.at, latency_ms))
+    return answer
+
+
+def _told_or_refused(found: Found, kept: Mapping[str, Reservation] | Unavailable) -> MatchAnswer | HubError:
+    """For a batch: without the time that the others took."""
+    if isinstance(kept, Unavailable):
+        if found.granted is not None:
+            return kept
+        kept = {}
+    try:
+        return _told(found, kept, started=time.perf_counter() - found.took_s)
+    except Unavailable as error:
+        return error
 
 
 def _reserve(ledger: Ledger, request: MatchRequest, result: MatchResult, now: float) -> Reservation | None:

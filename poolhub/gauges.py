@@ -2,12 +2,14 @@
 
 import os
 import threading
+from contextlib import suppress
 from heapq import nlargest
 
 from matching.reservations.runtime import get_ledger
 from miners.registry import runtime
 from miners.registry.records import State
 from poolhub.common import clock
+from poolhub.common.errors import Unavailable
 from poolhub.common.metrics import MINERS_ONLINE, REGISTRY_LAG, RESERVATIONS_ACTIVE
 
 MAX_REGIONS = 200  # miners name their region freely; a label for each name would grow without bound
@@ -24,7 +26,8 @@ def refresh() -> None:
     with _lock:
         show({region: each.get(State.ONLINE, 0) + each.get(State.DEGRADED, 0) for region, each in counts.items()})
     REGISTRY_LAG.set(runtime.lag_ms())
-    RESERVATIONS_ACTIVE.set(len(get_ledger().live(now=now)))
+    with suppress(Unavailable):  # the store is away: the last number stands
+        RESERVATIONS_ACTIVE.set(len(get_ledger().live(now=now)))
 
 
 def show(online: dict[str, int]) -> None:

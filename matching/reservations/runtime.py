@@ -1,18 +1,54 @@
 """The one door to this process's ledger. It belongs to the registry it counts in, and goes with it."""
 
+from contextlib import suppress
+from functools import partial
+
 from django.conf import settings
 
+from matching.reservations.base import ReservationStore, once_filled
 from matching.reservations.ledger import Ledger
 from matching.reservations.memory import MemoryStore
-from miners.registry.runtime import get_registry
+from matching.reservations.redis import RedisStore
+from matching.reservations.table import reservations_open, reservations_purge
+from miners.registry import runtime
+from miners.registry.store import Registry
+from poolhub.common import clock, redis
+from poolhub.common.errors import Unavailable
+
+FREE_S, PURGE_S = 1.0, 3600.0
 
 
 def get_ledger() -> Ledger:
-    registry = get_registry()
+    registry = runtime.get_registry()
     held = registry.ledger
     if isinstance(held, Ledger):
         return held
     with registry.lock:
         if not isinstance(registry.ledger, Ledger):
-            registry.ledger = Ledger(registry, MemoryStore(), job_ttl_s=settings.JOB_TTL_SEC)
+            registry.ledger = open_ledger(registry, _store())
+            runtime.every(PURGE_S, reservations_purge, "reservations-purge")
         return registry.ledger
+
+
+def open_ledger(registry: Registry, store: ReservationStore) -> Ledger:
+    """A ledger that counts what the store holds; nothing while the store is away, and then what it meets."""
+    ledger = Ledger(registry, store, job_ttl_s=settings.JOB_TTL_SEC)
+    now = clock.now()
+    with suppress(Unavailable):
+        for each in once_filled(lambda: ledger.live(now=now)):
+            ledger.count(each, now=now)
+    return ledger
+
+
+def _store() -> ReservationStore:
+    if not settings.REDIS_URL:
+        return MemoryStore(reservations_open())
+    store = RedisStore(redis.client(), copy=reservations_open)
+    runtime.every(FREE_S, partial(_free, store), "reservations-free")
+    return store
+
+
+def _free(store: RedisStore) -> None:
+    """Also the first to notice a Redis that lost its data, where nobody reserves."""
+    with suppress(Unavailable):  # the store has said so
+        once_filled(store.purge)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.test import Client
 
-from matching.reservations.base import Reservation
+from matching.reservations.base import Reservation, once_filled
 from matching.reservations.ledger import Outcome
 from matching.reservations.runtime import get_ledger
 from miners.registry.records import MinerRow, Report
@@ -77,7 +77,7 @@ def own(miner_id: str = "m1") -> int:
 
 
 def reservations() -> list[Reservation]:
-    return get_ledger().live(now=clock.now())
+    return once_filled(lambda: get_ledger().live(now=clock.now()))
 
 
 def fields_of(reply: Any) -> dict[str, str]:

@@ -65,6 +65,7 @@ def test_what_only_a_reader_of_the_item_notices_spoils_none_either(client, item)
     assert results[1]["status"] in (400, 422)
 
 
+@pytest.mark.django_db
 def test_reservations_are_made_one_after_another_and_never_overbook(client) -> None:
     add("m1", max_parallel=3)
     report("m1", queue_len=1)
@@ -75,6 +76,7 @@ def test_reservations_are_made_one_after_another_and_never_overbook(client) -> N
     assert (len(reservations()), own()) == (2, 2)
 
 
+@pytest.mark.django_db
 def test_one_job_twice_in_a_batch_gets_one_reservation(client) -> None:
     add("m1", max_parallel=3)
     once, again = batch(client, {"job_id": "j", "reserve": True}, {"job_id": "j", "reserve": True})
@@ -88,6 +90,7 @@ def test_holds_spread_the_jobs_of_a_batch(client) -> None:
     assert [[each["miner_id"] for each in result["candidates"]] for result in results] == [["a"], ["b"], []]
 
 
+@pytest.mark.django_db
 def test_a_refused_item_takes_no_slot(client) -> None:
     add("m1", max_parallel=1)
     _, taken = batch(client, {"job_id": "x", "reserve": True, "top_k": 99}, {"job_id": "y", "reserve": True})

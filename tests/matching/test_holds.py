@@ -243,6 +243,7 @@ def test_a_report_after_a_hold_ran_out_counts_in_full(client, fake_clock) -> Non
 # ---- with reservations
 
 
+@pytest.mark.django_db
 def test_a_reservation_replaces_the_hold(client, fake_clock) -> None:
     match(client)
     assert reserve(client)["miner_id"] == "a"
@@ -251,12 +252,14 @@ def test_a_reservation_replaces_the_hold(client, fake_clock) -> None:
     assert own("a") == 1
 
 
+@pytest.mark.django_db
 def test_a_reservation_elsewhere_ends_the_hold(client) -> None:
     match(client)
     assert reserve(client, requirements={"exclude_miners": ["a"]})["miner_id"] == "b"
     assert (own("a"), own("b")) == (0, 1)
 
 
+@pytest.mark.django_db
 def test_a_reservation_replaces_an_accepted_hold_too(client, fake_clock) -> None:
     match(client)
     tell("j1", "a", "accepted")
@@ -271,6 +274,7 @@ def test_a_reservation_that_nobody_can_give_leaves_the_hold(client) -> None:
     assert own("a") == 1
 
 
+@pytest.mark.django_db
 def test_a_job_with_a_live_reservation_gets_no_hold(client, fake_clock) -> None:
     reserve(client)
     assert first(client, requirements={"exclude_miners": ["a"]}) == "b"

@@ -82,7 +82,7 @@ def test_a_match_touches_no_database(client) -> None:
     add()
     with CaptureQueriesContext(connection) as queries:
         for i in range(3):
-            match(client, f"j{i}", reserve=i == 1, hints={"explain": "full"})
+            match(client, f"j{i}", hints={"explain": "full"})
             ask(client, "/v1/match/why-not", miner_id="m1")
     assert len(queries) == 0
 

@@ -20,6 +20,8 @@ from tests.matching.builders import (
     tell,
 )
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture(autouse=True)
 def three_miners(registry) -> None:

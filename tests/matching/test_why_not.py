@@ -108,6 +108,7 @@ def test_reserve_is_ignored(client) -> None:
     assert own() == 0
 
 
+@pytest.mark.django_db
 def test_the_jobs_own_reservation_does_not_count_against_it(client) -> None:
     add(max_parallel=1)
     reserve(client, "j1")

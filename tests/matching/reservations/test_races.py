@@ -8,10 +8,13 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from matching.serializers import MatchAnswer, MatchRequest
 from matching.services import match_find, reservation_release
 from tests.matching.builders import add, own, report, reservations, tell
+
+pytestmark = pytest.mark.django_db(transaction=True)
 
 AT_ONCE = 8
 SLOTS = {"a": 7, "b": 1, "c": 30, "d": 4}
@@ -31,7 +34,10 @@ def at_once(work: Callable[[int], Any]) -> list[Any]:
 
     def one(worker: int) -> Any:
         barrier.wait()
-        return work(worker)
+        try:
+            return work(worker)
+        finally:
+            connection.close()  # the thread's own
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(one, range(AT_ONCE)))
