@@ -4,7 +4,7 @@ from django.utils import timezone
 
 from feedback.fields import AmountField
 from feedback.trust import FINAL
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from miners.models import Miner
 from poolhub.common.fields import MAX_NUMBER
 from poolhub.common.text import visible

@@ -10,7 +10,7 @@ from django.db import transaction
 from feedback.models import Feedback
 from feedback.trust import FINAL, Evidence
 from matching.reservations.durable import job_settle
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from matching.reservations.table import reservations_end_of_job
 from miners.models import Miner
 from miners.services.evidence import miner_record_evidence

@@ -6,7 +6,7 @@ half-life, so old outcomes fade and a silent miner returns towards 0.5.
 
 from dataclasses import dataclass
 
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 
 FINAL = (Outcome.COMPLETED, Outcome.FAILED)
 TRANSIENT = frozenset({"timeout", "network", "preempted"})  # fail codes that say little about the miner

@@ -5,7 +5,7 @@ from rest_framework.request import Request
 from feedback.serializers import FeedbackAnswer, FeedbackRequest
 from feedback.services import feedback_record
 from matching.permissions import CoordinatorSecret
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from poolhub.common.schema import PROBLEMS, answer, body
 from poolhub.common.views import HubViewSet
 

@@ -1,6 +1,8 @@
-"""A match body as the query that the scoring pipeline takes; pure."""
+"""A match body as the query that the scoring pipeline takes."""
 
-from collections.abc import Mapping
+from functools import cache
+
+from django.conf import settings
 
 from matching.scoring.types import Query, Weights
 from matching.serializers import Hints, MatchRequest, Requirements, WeightsBody
@@ -46,5 +48,11 @@ def weights_of(body: WeightsBody) -> Weights:
     )
 
 
-def default_weights(setting: Mapping[str, float]) -> Weights:
-    return Weights(**setting)
+def weights_by_default() -> Weights:
+    """Those of DEFAULT_WEIGHTS."""
+    return _weights(*settings.DEFAULT_WEIGHTS.items())
+
+
+@cache
+def _weights(*setting: tuple[str, float]) -> Weights:
+    return Weights(**dict(setting))

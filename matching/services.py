@@ -8,7 +8,7 @@ from functools import partial
 from django.conf import settings
 from msgspec import UNSET, Raw
 
-from matching.queries import default_weights, query_of
+from matching.queries import query_of, weights_by_default
 from matching.records import Matched, records
 from matching.reservations.base import Reservation, once_filled
 from matching.reservations.durable import reservation_end, reservations_keep
@@ -16,6 +16,7 @@ from matching.reservations.ledger import Ledger
 from matching.reservations.runtime import get_ledger
 from matching.reservations.table import reservations_writable
 from matching.scoring import pipeline
+from matching.scoring.filters import CONSTRAINTS
 from matching.scoring.types import Candidate, MatchResult, Query, Relaxation
 from matching.serializers import (
     DEFAULT_TTL_MS,
@@ -30,6 +31,7 @@ from matching.serializers import (
     WhyNotAnswer,
     WhyNotRequest,
 )
+from miners.registry import runtime
 from miners.registry.runtime import get_registry
 from miners.registry.store import Registry
 from poolhub.common import clock, codec
@@ -46,10 +48,16 @@ class Found:
     took_s: float
 
 
+# looked up once: finding a label's counter costs more than counting
+MATCHED, EMPTY = (MATCH_REQUESTS.labels(outcome=outcome) for outcome in ("matched", "empty"))
+REJECTIONS = {name: MATCH_REJECTIONS.labels(constraint=name) for name in CONSTRAINTS}
+
+
 def match_find(*, request: MatchRequest) -> MatchAnswer:
     """The best candidates for a job, and a slot of the first: held, or reserved where that is asked.
 
-    Scoring and the slot are one step under the registry's lock, so no two matches take the same slot.
+    With reservations in this process, scoring and the slot are one step under the registry's lock; where several
+    processes share them, the store alone decides, and a loser gets the next candidate.
     Raises Unavailable where a reservation is asked for that cannot be decided or kept.
     """
     started = time.perf_counter()
@@ -80,7 +88,7 @@ def match_batch(*, requests: Sequence[Raw]) -> list[MatchAnswer | HubError]:
 
 def match_why_not(*, request: WhyNotRequest) -> WhyNotAnswer:
     """Every constraint that one miner fails now, and its rank where it fails none. Raises NotFound."""
-    query = query_of(request, default_weights=default_weights(settings.DEFAULT_WEIGHTS))
+    query = query_of(request, default_weights=weights_by_default())
     registry, ledger = get_registry(), get_ledger()
     with registry.lock:
         now = clock.now()
@@ -118,23 +126,26 @@ def reservation_answer(each: Reservation) -> ReservationAnswer:
 def _find(request: MatchRequest) -> Found:
     """The slot is taken; a reservation may not be answered before it is kept."""
     started = time.perf_counter()
-    query = query_of(request, default_weights=default_weights(settings.DEFAULT_WEIGHTS))
+    query = query_of(request, default_weights=weights_by_default())
     reserving = bool(request.reserve) and not request.dry_run
+    registry, ledger = get_registry(), get_ledger()
     if reserving:
         reservations_writable()
-    registry, ledger = get_registry(), get_ledger()
+        runtime.catch_up()  # what other processes have reserved and released until now counts
     granted: Reservation | None = None
     with registry.lock:
         now = clock.now()
         with ledger.without(request.job_id, now=now):
             result = pipeline.match(registry, query, now=now)
-        if reserving:
+        if reserving and not ledger.remote:
             granted = _reserve(ledger, request, result, now)
-            if granted is not None:
-                result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
-        elif not request.dry_run and settings.SOFT_HOLD_MS:
+        elif not request.dry_run and not reserving and settings.SOFT_HOLD_MS:
             offered = [each.miner_id for each in result.candidates]
             ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
+    if reserving and ledger.remote:  # asked without the lock: it is across the network
+        granted = _reserve(ledger, request, result, now)
+    if granted is not None:
+        result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
     return Found(request, result, granted, now, time.perf_counter() - started)
 
 
@@ -177,7 +188,7 @@ def _with_first(
     """The same answer with this miner first, eligible or not: the job holds a slot of it."""
     first = next((each for each in result.candidates if each.miner_id == miner_id), None)
     if first is None:
-        with ledger.without(job_id, now=now):
+        with registry.lock, ledger.without(job_id, now=now):
             first = pipeline.candidate(registry, query, miner_id, now=now)
     if first is None:
         return result
@@ -224,6 +235,6 @@ def _relaxation(each: Relaxation) -> RelaxationAnswer:
 
 def _count(result: MatchResult, latency_ms: float) -> None:
     MATCH_LATENCY.observe(latency_ms)
-    MATCH_REQUESTS.labels(outcome="matched" if result.candidates else "empty").inc()
+    (MATCHED if result.candidates else EMPTY).inc()
     for constraint, number in result.rejected.items():
-        MATCH_REJECTIONS.labels(constraint=constraint).inc(number)
+        REJECTIONS[constraint].inc(number)

@@ -4,3 +4,11 @@ from django.apps import AppConfig
 class MinersConfig(AppConfig):
     name = "miners"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        # imported here: models are there only now
+        from miners import pacing  # noqa: PLC0415
+        from miners.registry import runtime  # noqa: PLC0415
+
+        runtime.attach("pace", pacing.repace)
+        runtime.every(pacing.REPACE_S, pacing.repace, "pace")

@@ -6,6 +6,7 @@ still arrives on it is applied.
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -21,10 +22,14 @@ RESTART = 4012
 class Socket(Protocol):
     miner_id: str
     session: int
+    opened_at: float  # epoch seconds
     loop: asyncio.AbstractEventLoop
 
     def end(self, code: int) -> None:
         """Close with this code; called on the socket's own loop, and harmless when it is closed already."""
+
+    def pace(self) -> None:
+        """Tell the miner its rhythm; called on the socket's own loop."""
 
 
 _lock = threading.Lock()
@@ -46,6 +51,14 @@ def discard(socket: Socket) -> None:
             del _open[socket.miner_id]
 
 
+def replace(miner_id: str, *, opened_before: float) -> None:
+    """Close the miner's socket where another process has a newer one."""
+    with _lock:
+        socket = _open.get(miner_id)
+    if socket is not None and socket.opened_at < opened_before:
+        _ask(socket, REPLACED)
+
+
 def end(miner_id: str, code: int, *, before: int | None = None) -> None:
     """Close the miner's socket; with `before` only one whose session is older than that."""
     with _lock:
@@ -63,11 +76,24 @@ def end_all(code: int = RESTART) -> int:
     return len(sockets)
 
 
+def pace_all() -> int:
+    """Have every socket tell its miner the rhythm; how many there were."""
+    with _lock:
+        sockets = list(_open.values())
+    for socket in sockets:
+        _call(socket, socket.pace)
+    return len(sockets)
+
+
 def count() -> int:
     with _lock:
         return len(_open)
 
 
 def _ask(socket: Socket, code: int) -> None:
+    _call(socket, socket.end, code)
+
+
+def _call(socket: Socket, what: Callable[..., None], *args: object) -> None:
     with suppress(RuntimeError):  # the loop has closed, and its sockets with it
-        socket.loop.call_soon_threadsafe(socket.end, code)
+        socket.loop.call_soon_threadsafe(what, *args)

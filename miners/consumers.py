@@ -15,14 +15,12 @@ from urllib.parse import parse_qs
 import msgspec
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
-from django.conf import settings
 from msgspec import Meta
 
-from miners import connections
+from miners import connections, pacing
 from miners.authentication import Session, Standing, session_read, session_standing, standing
-from miners.liveness import next_heartbeat_s, whole
 from miners.registry.records import Report
-from miners.registry.runtime import get_registry, loaded
+from miners.registry.runtime import get_registry, loaded, socket_tell
 from miners.reports import socket_report
 from miners.serializers import Heartbeat
 from miners.services.telemetry import socket_report_apply
@@ -51,6 +49,7 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
     def __init__(self) -> None:
         self.miner_id = ""
         self.session = 0
+        self.opened_at = clock.now()
         self.loop = asyncio.get_running_loop()
         self._session = Session("", 0)
         self._bucket = TokenBucket(MESSAGES_PER_S, BURST, now=clock.now())
@@ -58,6 +57,7 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
         self._closed = False  # the hub's word: nothing more is sent or applied
         self._gone = False  # the socket's: nothing more comes
         self._closing: asyncio.Task[None] | None = None
+        self._pacing: asyncio.Task[None] | None = None
         self._beats = HEARTBEATS.labels(transport="ws")
 
     async def __call__(
@@ -84,6 +84,9 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
     def end(self, code: int) -> None:
         self._closing = self.loop.create_task(self._close(code))
 
+    def pace(self) -> None:
+        self._pacing = self.loop.create_task(self._send({"type": "pace", **_rhythm()}))
+
     # ---- inside
 
     async def _connect(self) -> None:
@@ -94,20 +97,13 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
         if session is not None and found is Standing.LIVE:
             self.miner_id, self.session, self._session = session.miner_id, session.number, session
             connections.add(self)
+            socket_tell(session.miner_id, self.opened_at)
             # looked at again: what ended the session since has found no socket to close
             found = socket_report_apply(session, Report(at=clock.now()))
         if found is not Standing.LIVE:
             await self._refuse(found)
             return
-        ttl_s = settings.SESSION_TTL_SEC
-        await self._send(
-            {
-                "type": "welcome",
-                "miner_id": self.miner_id,
-                "next_heartbeat_sec": next_heartbeat_s(ttl_s),
-                "lease_ttl_sec": whole(ttl_s),
-            }
-        )
+        await self._send({"type": "welcome", "miner_id": self.miner_id, **_rhythm()})
 
     async def _standing(self, session: Session) -> Standing:
         registry = loaded() or await database_sync_to_async(get_registry, thread_sensitive=False)()
@@ -171,6 +167,11 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
                     return token.strip()
         query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
         return next(iter(query.get("session_token", [])), None)
+
+
+def _rhythm() -> dict[str, float]:
+    now = pacing.pace()
+    return {"next_heartbeat_sec": now.next_heartbeat_s, "lease_ttl_sec": now.lease_ttl_s}
 
 
 def _read(data: bytes, *, binary: bool) -> tuple[Heartbeat, float]:

@@ -36,8 +36,11 @@ def new_api_key() -> str:
 
 
 def next_session(previous: int, now: float) -> int:
-    """Greater than every earlier one, also where the database was set back to a backup."""
-    return max(previous + 1, int(now * 1000))
+    """The time as whole microseconds, which the registry reads back as the time at which the session began.
+
+    Greater than every earlier one, also where the database was set back to a backup.
+    """
+    return max(previous + 1, int(now * 1e6))
 
 
 def token_issue(miner_id: str, session: int) -> str:

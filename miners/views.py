@@ -7,7 +7,7 @@ from rest_framework.request import Request
 
 from miners.authentication import Session, ended, key_owners, require_live, session_read, session_standing, wrong_key
 from miners.choices import CommandName
-from miners.liveness import next_heartbeat_s, whole
+from miners.pacing import pace
 from miners.parameters import MINER_ID, NAMED_MINER, PAGE, SESSION_TOKEN
 from miners.profile import durable_changes, registered_profile
 from miners.reports import heartbeat_report, update_report
@@ -46,13 +46,13 @@ class EnrolmentViewSet(HubViewSet):
         done = miner_register(
             miner_id=asked.miner_id, api_key=asked.api_key, profile=registered_profile(asked), now=clock.now()
         )
-        ttl_s = settings.SESSION_TTL_SEC
+        rhythm = pace()
         told = RegisterAnswer(
             miner_id=asked.miner_id,
             session_token=done.token,
-            session_ttl_sec=whole(ttl_s),
-            lease_ttl_sec=whole(ttl_s),
-            next_heartbeat_sec=next_heartbeat_s(ttl_s),
+            session_ttl_sec=rhythm.lease_ttl_s,
+            lease_ttl_sec=rhythm.lease_ttl_s,
+            next_heartbeat_sec=rhythm.next_heartbeat_s,
         )
         return self.reply(told, status=201 if done.created else 200)
 
@@ -125,7 +125,8 @@ class SessionViewSet(HubViewSet):
 
     def credential(self, request: Request) -> str:
         """From the header, else the query, else the body: older clients send their token there."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        given: str = request.META.get("HTTP_AUTHORIZATION", "")
+        scheme, _, token = given.partition(" ")
         if scheme.lower() == "bearer" and token.strip():
             return token.strip()
         found = request.query_params.get("session_token") or self._token_in_body(request)
@@ -142,12 +143,12 @@ class SessionViewSet(HubViewSet):
             return None
 
     def lease(self, lease: Lease) -> HttpResponse:
-        ttl_s = settings.SESSION_TTL_SEC
+        rhythm = pace()
         return self.reply(
             LeaseAnswer(
                 status=lease.state,
-                lease_ttl_sec=whole(ttl_s),
-                next_heartbeat_sec=next_heartbeat_s(ttl_s),
+                lease_ttl_sec=rhythm.lease_ttl_s,
+                next_heartbeat_sec=rhythm.next_heartbeat_s,
                 lease_expires_at=clock.to_rfc3339(lease.expires_at),
             )
         )

@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
+from django_prometheus.middleware import PrometheusAfterMiddleware
 
 from poolhub.common.problems import from_status, problem_response
 from poolhub.common.requestid import HEADER, request_id_of
@@ -20,6 +22,22 @@ class RequestIdMiddleware:
         response = self.get_response(request)
         response.headers[HEADER] = request_id
         return response
+
+
+class MeteredMiddleware(PrometheusAfterMiddleware):  # type: ignore[misc]  # django-prometheus has no types
+    """django-prometheus' own, which finds the counter of each set of labels once."""
+
+    def label_metric(self, metric: Any, request: HttpRequest, response: Any = None, **labels: str) -> Any:
+        if not labels:
+            return metric
+        key = (metric, *labels.values())
+        found = _counters.get(key)
+        if found is None:
+            found = _counters[key] = metric.labels(**labels)
+        return found
+
+
+_counters: dict[tuple[Any, ...], Any] = {}  # as many as prometheus_client keeps itself
 
 
 class ProblemMiddleware:

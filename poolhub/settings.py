@@ -41,6 +41,7 @@ MAX_BODY_BYTES = read.whole("MAX_BODY_BYTES", 262_144, low=1024, high=16 * 1024 
 # --- miners, matches, trust
 SESSION_TTL_SEC = read.number("SESSION_TTL_SEC", 60, low=0.1, high=86_400, unit="s")
 HEARTBEAT_GRACE_SEC = read.number("HEARTBEAT_GRACE_SEC", 120, low=0.1, high=864_000, unit="s")
+MAX_HEARTBEATS_PER_SEC = read.number("MAX_HEARTBEATS_PER_SEC", 5000, low=0, high=10_000_000)
 if HEARTBEAT_GRACE_SEC < SESSION_TTL_SEC:
     read.stop("HEARTBEAT_GRACE_SEC", f"it must not be less than SESSION_TTL_SEC, which is {SESSION_TTL_SEC:g} s")
 DEFAULT_WEIGHTS = read.weights("DEFAULT_WEIGHTS", "cap=0.40,price=0.20,latency=0.20,trust=0.15,load=0.05")
@@ -140,7 +141,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "poolhub.middleware.MeteredMiddleware",
 ]
 TEMPLATES = [
     {

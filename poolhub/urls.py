@@ -8,6 +8,7 @@ from poolhub.views import DocsView, HealthViewSet, MetricsViewSet, SchemaViewSet
 read: dict[str, Any] = {"get": "retrieve"}
 
 urlpatterns = [
+    path("", include("matching.urls")),  # first: a match should not wait until every other route has been tried
     path("admin/", admin.site.urls),
     re_path(r"^health/?\Z", HealthViewSet.as_view(read)),
     re_path(r"^v1/health/?\Z", HealthViewSet.as_view(read)),
@@ -15,7 +16,6 @@ urlpatterns = [
     re_path(r"^v1/schema/?\Z", SchemaViewSet.as_view(read), name="schema"),
     re_path(r"^v1/docs/?\Z", DocsView.as_view(), name="docs"),
     path("", include("miners.urls")),
-    path("", include("matching.urls")),
     path("", include("feedback.urls")),
 ]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from matching.reservations.base import Reservation, once_filled
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from matching.reservations.runtime import get_ledger
 from matching.reservations.table import reservations_end, reservations_write
 from miners.registry import runtime

@@ -11,6 +11,8 @@ SPARE = 1024
 
 
 class MemoryStore:
+    remote = False
+
     def __init__(self, reservations: Iterable[Reservation] = ()) -> None:
         self._lock = threading.RLock()
         self._by_id: dict[str, Reservation] = {}

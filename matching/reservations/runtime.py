@@ -1,16 +1,21 @@
 """The one door to this process's ledger. It belongs to the registry it counts in, and goes with it."""
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
 from django.conf import settings
 
+from matching.reservations import sharing
 from matching.reservations.base import ReservationStore, once_filled
+from matching.reservations.holds import Happening
 from matching.reservations.ledger import Ledger
 from matching.reservations.memory import MemoryStore
 from matching.reservations.redis import RedisStore
 from matching.reservations.table import reservations_open, reservations_purge
 from miners.registry import runtime
+from miners.registry.bus import EVENTS, Bus
+from miners.registry.runtime import get_registry
 from miners.registry.store import Registry
 from poolhub.common import clock, redis
 from poolhub.common.errors import Unavailable
@@ -19,20 +24,25 @@ FREE_S, PURGE_S = 1.0, 3600.0
 
 
 def get_ledger() -> Ledger:
-    registry = runtime.get_registry()
+    registry = get_registry()
     held = registry.ledger
-    if isinstance(held, Ledger):
-        return held
+    return held if isinstance(held, Ledger) else attach(registry)
+
+
+def attach(registry: Registry) -> Ledger:
+    """The registry's ledger, made where there is none. Other processes' events are applied to it from then on."""
     with registry.lock:
         if not isinstance(registry.ledger, Ledger):
-            registry.ledger = open_ledger(registry, _store())
+            registry.ledger = open_ledger(registry, _store(), bus=runtime.bus())
             runtime.every(PURGE_S, reservations_purge, "reservations-purge")
         return registry.ledger
 
 
-def open_ledger(registry: Registry, store: ReservationStore) -> Ledger:
+def open_ledger(registry: Registry, store: ReservationStore, *, bus: Bus | None = None) -> Ledger:
     """A ledger that counts what the store holds; nothing while the store is away, and then what it meets."""
-    ledger = Ledger(registry, store, job_ttl_s=settings.JOB_TTL_SEC)
+    ledger = Ledger(registry, store, job_ttl_s=settings.JOB_TTL_SEC, tell=None if bus is None else _tell(bus))
+    if bus is not None:
+        sharing.join(ledger, bus)
     now = clock.now()
     with suppress(Unavailable):
         for each in once_filled(lambda: ledger.live(now=now)):
@@ -40,10 +50,14 @@ def open_ledger(registry: Registry, store: ReservationStore) -> Ledger:
     return ledger
 
 
+def _tell(bus: Bus) -> Callable[[str, Sequence[Happening]], None]:
+    return lambda job_id, happened: bus.publish(sharing.JOB, sharing.job_payload(job_id, happened))
+
+
 def _store() -> ReservationStore:
     if not settings.REDIS_URL:
         return MemoryStore(reservations_open())
-    store = RedisStore(redis.client(), copy=reservations_open)
+    store = RedisStore(redis.client(), copy=reservations_open, events=EVENTS)
     runtime.every(FREE_S, partial(_free, store), "reservations-free")
     return store
 

@@ -19,6 +19,7 @@ INF = float("inf")
 
 COLUMNS = (
     # durable, from MinerRow
+    Column("pk", "i8", 0, "primary key in the database; 0 = none"),
     Column("version", "i8", 0, "row version held"),
     Column("session", "i8", 0, "session number of the live token"),
     Column("key_tag", "u8", 0, "first 8 bytes of the keyed hash of the api key"),
@@ -40,14 +41,24 @@ COLUMNS = (
     # live, from reports and the ledger
     Column("last_seen", "f8", -INF, "last contact, epoch seconds of the hub"),
     Column("ts", "f8", -INF, "newest ordering ts of the miner's own clock, epoch seconds"),
+    Column("since", "f8", -INF, "when the session began, epoch seconds: earlier reports count for nothing"),
     Column("queue_len", "u4", 0, "reported jobs waiting"),
     Column("jobs", "u4", 0, "reported current jobs"),
     Column("busy", "u1", 0, "1 = reported busy"),
     Column("foreign", "u4", 0, "occupied slots that the ledger does not explain"),
     Column("own", "u4", 0, "live reservations and holds"),
+    Column("own_then", "u4", 0, "own at the time of the newest load report"),
     Column("reported_latency", "f8", NAN, "ms"),
     Column("temp_c", "f4", NAN, "degrees Celsius"),
     Column("mem_free_gb", "f8", NAN, "GB"),
+    # the time of what a field holds, epoch seconds
+    Column("ts_at", "f8", -INF, "of ts"),
+    Column("queue_len_at", "f8", -INF, "of queue_len"),
+    Column("jobs_at", "f8", -INF, "of jobs"),
+    Column("busy_at", "f8", -INF, "of busy"),
+    Column("reported_latency_at", "f8", -INF, "of reported_latency"),
+    Column("temp_c_at", "f8", -INF, "of temp_c"),
+    Column("mem_free_gb_at", "f8", -INF, "of mem_free_gb"),
     # derived
     Column("price", "i8", 0, "effective price, 1e-8 tokens"),
     Column("price_source", "u1", 0, "index into PRICE_SOURCES"),
@@ -71,12 +82,12 @@ COLUMNS = (
 ROUGH = tuple(column.name for column in COLUMNS if column.name.startswith("f_"))
 MERIT_WEIGHTS = (0.20, 0.15, 0.05)  # default weights of latency, trust and load (contract, section 4)
 KEPT_OVER_REUSE = frozenset({"generation"})
-LIVE_COLUMNS = ("ts", "queue_len", "jobs", "busy", "foreign", "reported_latency", "temp_c", "mem_free_gb")
 
 
 class Columns:
     """One array a column, all of the same capacity; objects (ids, addresses, term codes) in lists beside them."""
 
+    pk: NDArray[np.int64]
     version: NDArray[np.int64]
     session: NDArray[np.int64]
     key_tag: NDArray[np.uint64]
@@ -97,14 +108,23 @@ class Columns:
     drains: NDArray[np.uint8]
     last_seen: NDArray[np.float64]
     ts: NDArray[np.float64]
+    since: NDArray[np.float64]
     queue_len: NDArray[np.uint32]
     jobs: NDArray[np.uint32]
     busy: NDArray[np.uint8]
     foreign: NDArray[np.uint32]
     own: NDArray[np.uint32]
+    own_then: NDArray[np.uint32]
     reported_latency: NDArray[np.float64]
     temp_c: NDArray[np.float32]
     mem_free_gb: NDArray[np.float64]
+    ts_at: NDArray[np.float64]
+    queue_len_at: NDArray[np.float64]
+    jobs_at: NDArray[np.float64]
+    busy_at: NDArray[np.float64]
+    reported_latency_at: NDArray[np.float64]
+    temp_c_at: NDArray[np.float64]
+    mem_free_gb_at: NDArray[np.float64]
     price: NDArray[np.int64]
     price_source: NDArray[np.uint8]
     latency: NDArray[np.float64]
@@ -143,12 +163,6 @@ class Columns:
     def clear(self, slot: int) -> None:
         for column in COLUMNS:
             if column.name not in KEPT_OVER_REUSE:
-                getattr(self, column.name)[slot] = column.default
-
-    def clear_live(self, slot: int) -> None:
-        """Forget what was reported; last contact and the ledger's count stay."""
-        for column in COLUMNS:
-            if column.name in LIVE_COLUMNS:
                 getattr(self, column.name)[slot] = column.default
 
     def settle_merit(self, rows: int | slice | NDArray[np.intp]) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+import numpy as np
 from django.db.models import Q
 
 from miners.models import Miner, MinerStatus, PriceOverride
@@ -22,6 +23,7 @@ from poolhub.common import clock
 from poolhub.common.fields import price_units
 
 CHUNK = 2000
+LOOK_UP = 500
 DURABLE = (
     "id", "miner_id", "api_key_hash", "session", "version", "addr", "proto", "gpu_name", "gpu_vram", "gpu_count",
     "cpu_cores", "ram_gb", "price", "price_cap", "max_parallel", "region", "accel", "tags", "capabilities", "draining",
@@ -33,6 +35,7 @@ REPORTED = ("last_seen", "ts", "queue_len", "busy", "jobs", "latency_ms", "temp_
 class Durable(Protocol):
     """The columns of Miner that the registry holds: an instance, or a row of values_list(named=True)."""
 
+    id: int
     miner_id: str
     api_key_hash: str
     session: int
@@ -64,6 +67,7 @@ class Durable(Protocol):
 
 def row_of(miner: Durable, overrides: tuple[PriceWindow, ...]) -> MinerRow:
     return MinerRow(
+        pk=miner.id,
         miner_id=miner.miner_id,
         version=miner.version,
         session=miner.session,
@@ -127,6 +131,32 @@ def miner_refresh(registry: Registry, miner_id: str) -> bool:
     return True
 
 
+def stale_rows(registry: Registry, *, now: float) -> Iterator[tuple[MinerRow, float | None]]:
+    """Rows of which the database has a newer version than the registry, with the miner's last contact.
+
+    Compares numbers alone, so that it is cheap where nothing differs. Miners that the database no longer has are
+    removed on the way.
+    """
+    kept = np.fromiter(
+        (pair for each in Miner.objects.values_list("id", "version").iterator(CHUNK) for pair in each), np.int64
+    ).reshape(-1, 2)
+    with registry.lock:
+        held = registry.versions_of(kept[:, 0].astype(np.uint64))
+        extra = registry.pks_beside(kept[:, 0])
+    stale = kept[held < kept[:, 1], 0].tolist()
+    for start in range(0, len(stale), LOOK_UP):
+        some = Miner.objects.select_related("status").filter(id__in=stale[start : start + LOOK_UP])
+        windows = windows_by_miner(now, miner__in=stale[start : start + LOOK_UP])
+        for miner in some:
+            last_seen = miner.status.last_seen
+            yield row_of(miner, windows.get(miner.pk, ())), last_seen.timestamp() if last_seen else None
+    for start in range(0, len(extra), LOOK_UP):
+        chunk = dict(extra[start : start + LOOK_UP])
+        # looked at again: one that was created meanwhile is not gone
+        for pk in chunk.keys() - set(Miner.objects.filter(id__in=chunk).values_list("id", flat=True)):
+            registry.remove(chunk[pk], pk=pk)
+
+
 def load(registry: Registry, *, now: float) -> None:
     registry.load(_rows(now, registry.states.grace_s), now=now)
 
@@ -147,11 +177,11 @@ def _reported(now: float, grace_s: float) -> Iterator[tuple[str, LiveStatus]]:
             miner_id,
             LiveStatus(
                 last_seen=now if now - at <= grace_s else at,
+                reported_at=at,
                 ts=None if ts is None else ts.timestamp(),
                 queue_len=queue_len,
                 busy=busy,
                 jobs=jobs,
-                foreign=max(queue_len, jobs, int(busy)),
                 latency_ms=latency_ms,
                 temp_c=temp_c,
                 mem_free_gb=mem_free_gb,

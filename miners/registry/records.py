@@ -65,6 +65,7 @@ class MinerRow:
     latency_mean: float | None  # ms, the hub's own measurements
     latency_count: int
     attested_until: float = 0.0  # epoch seconds
+    pk: int = 0  # primary key in the database, 0 = none: given once, never again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,7 @@ class LiveStatus:
     """What a miner last reported, and what the hub knows of its load. None = unknown."""
 
     last_seen: float
+    reported_at: float | None = None  # of what follows; None = last_seen
     ts: float | None = None
     queue_len: int = 0
     busy: bool = False

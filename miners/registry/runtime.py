@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.db import close_old_connections
 
-from miners.registry import loader
+from miners.registry import loader, sync
+from miners.registry.bus import Bus
+from miners.registry.records import MinerRow
 from miners.registry.store import Registry
 from miners.registry.writeback import WriteBehind
 from poolhub.common import clock
@@ -104,6 +106,8 @@ _lock = threading.RLock()
 _registry: Registry | None = None
 _write_behind: WriteBehind | None = None
 _background = Background()
+_bus: Bus | None = None
+_attached: dict[str, Callable[[Registry], object]] = {}
 
 
 def get_registry() -> Registry:
@@ -125,18 +129,20 @@ def new_registry() -> Registry:
 
 
 def set_registry(registry: Registry) -> None:
-    """Swap the registry, with its write-behind and without a thread: for tests."""
-    global _registry, _write_behind
+    """Swap the registry, with its write-behind, without a thread and without a bus: for tests."""
+    global _registry, _write_behind, _bus
     with _lock:
-        _registry, _write_behind = registry, WriteBehind(registry)
+        _registry, _write_behind, _bus = registry, WriteBehind(registry), None
 
 
 def reset() -> None:
     """Forget the registry without a flush, as a crash does; the next get_registry() loads anew."""
-    global _registry, _write_behind
+    global _registry, _write_behind, _bus
     with _lock:
         _background.stop()
-        _registry = _write_behind = None
+        if _bus is not None:
+            _bus.stop()
+        _registry = _write_behind = _bus = None
 
 
 def every(seconds: float, job: Callable[[], object], name: str) -> None:
@@ -155,20 +161,63 @@ def stop() -> None:
     """End the background work and write what waits; safe to call twice, and when nothing was started."""
     if _background.stop():
         _background.run_all()
+    if _bus is not None:
+        _bus.stop()
 
 
 def lag_ms() -> float:
     """How far this process is behind the others: not at all while it is the only one."""
-    return 0.0
+    return 0.0 if _bus is None else _bus.lag_ms()
+
+
+def bus() -> Bus | None:
+    """This process's end of the bus; None while it is the only process."""
+    return _bus
+
+
+def catch_up() -> None:
+    """Apply every event that was published before this call; what Redis does not give within a moment is left."""
+    if _bus is not None:
+        _bus.catch_up()
+
+
+def attach(name: str, attach: Callable[[Registry], object]) -> None:
+    """Call this with the registry once it is loaded, before the bus applies anything to it."""
+    _attached[name] = attach
+
+
+def row_tell(row: MinerRow, *, now: float, last_seen: float | None) -> None:
+    """Take a committed row, here and then everywhere."""
+    get_registry().upsert(row, now=now, last_seen=last_seen)
+    if _bus is not None:
+        _bus.publish(sync.ROW, sync.encode(sync.RowEvent(row, now, last_seen)))
+
+
+def removal_tell(miner_id: str, pk: int) -> None:
+    get_registry().remove(miner_id, pk=pk)
+    if _bus is not None:
+        _bus.publish(sync.REMOVAL, sync.encode(sync.RemovalEvent(miner_id, pk)))
+
+
+def socket_tell(miner_id: str, opened_at: float) -> None:
+    if _bus is not None:
+        _bus.publish(sync.SOCKET, sync.encode(sync.SocketEvent(miner_id, opened_at)))
 
 
 def _open() -> Registry:
-    global _registry, _write_behind
+    global _registry, _write_behind, _bus
     with _lock:
         if _registry is None:
             registry = new_registry()
+            joined = sync.bus_of(registry) if settings.REDIS_URL else None
+            if joined is not None:
+                joined.mark()
             loader.load(registry, now=clock.now())
-            _registry, _write_behind = registry, WriteBehind(registry)
+            _registry, _write_behind, _bus = registry, WriteBehind(registry), joined
+            for attach_to in _attached.values():
+                attach_to(registry)
+            if joined is not None:
+                joined.start()
             logger.info("registry loaded: %d miners", len(registry))
             every(WRITE_BEHIND_S, flush, "write-behind")
             _background.start()
@@ -177,9 +226,9 @@ def _open() -> Registry:
 
 
 def _after_fork() -> None:
-    global _lock, _registry, _write_behind, _background
+    global _lock, _registry, _write_behind, _background, _bus
     jobs = _background
-    _lock, _registry, _write_behind, _background = threading.RLock(), None, None, Background()
+    _lock, _registry, _write_behind, _background, _bus = threading.RLock(), None, None, Background(), None
     for name, job in jobs._jobs.items():
         _background.every(job.seconds, job.run, name)
 

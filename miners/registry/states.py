@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
@@ -22,8 +23,8 @@ ONLINE, DEGRADED = np.float32(1), np.float32(0.5)
 class States:
     def __init__(self, columns: Columns, *, session_ttl_s: float, grace_s: float) -> None:
         self.columns = columns
-        self.session_ttl_s = session_ttl_s
-        self.grace_s = grace_s
+        self.stretch = 1.0  # of both times, under load
+        self._session_ttl_s, self._grace_s = session_ttl_s, grace_s
         words = bitmaps.words_for(columns.capacity)
         self.present: Words = np.zeros(words, np.uint64)
         self.logged_out: Words = np.zeros(words, np.uint64)
@@ -35,6 +36,14 @@ class States:
         self.memo: dict[str, Any] = {}  # what others work out from these sets; emptied whenever one of them changes
         self._soon: Rows = np.empty(0, np.intp)  # slots that may change before the next sweep
         self._swept_at = self._next_check = -INF
+
+    @property
+    def session_ttl_s(self) -> float:
+        return self._session_ttl_s * self.stretch
+
+    @property
+    def grace_s(self) -> float:
+        return self._grace_s * self.stretch
 
     def grow(self, words: int) -> None:
         for name in SETS:
@@ -58,6 +67,21 @@ class States:
         bitmaps.set_bit(self.live, slot)
         self.memo.clear()
         return True
+
+    def contact_rows(self, rows: Rows, at: NDArray[np.float64]) -> Rows:
+        """As contact(), for many at once, the newest last; the slots that came back among the live ones."""
+        columns = self.columns
+        np.maximum.at(columns.last_seen, rows, at)
+        columns.f_state[rows] = ONLINE
+        self.late &= ~bitmaps.from_rows(rows, len(self.late))
+        if float(at.min()) + self.session_ttl_s < self._swept_at + HORIZON_S:
+            self.expire_at_once()  # told late, some may be over already
+        new = ~bitmaps.test_rows(self.live, rows) & ~bitmaps.test_rows(self.logged_out, rows)
+        back: Rows = np.unique(rows[new])
+        if len(back):
+            self.live |= bitmaps.from_rows(back, len(self.live))
+            self.memo.clear()
+        return back
 
     def expire_at_once(self) -> None:
         """Have the next refresh sweep, whatever was planned: contacts were written past contact()."""
@@ -120,6 +144,21 @@ class States:
         eta = -1 if math.isnan(latency) else round(latency * (1 + occupied / slots))
         columns.eta_ms[slot] = eta
         columns.u_eta[slot] = min(max(eta, 0), WIDE)
+
+    def settle_load_rows(self, rows: Rows) -> None:
+        """As settle_load(); no slot twice."""
+        columns = self.columns
+        slots, occupied = columns.max_parallel[rows].astype(np.int64), columns.own[rows] + columns.foreign[rows]
+        free = slots - occupied
+        room = free > 0
+        words = len(self.free)
+        self.free &= ~bitmaps.from_rows(rows[~room], words)
+        self.free |= bitmaps.from_rows(rows[room], words)
+        columns.f_load[rows] = np.where(room, free / np.maximum(free + 1, 1), 0.0)
+        columns.settle_merit(rows)
+        eta = np.rint(columns.latency[rows] * (1 + occupied / slots))
+        columns.eta_ms[rows] = np.where(np.isnan(eta), -1, eta)
+        columns.u_eta[rows] = np.where(np.isnan(eta), 0, np.minimum(eta, WIDE)).astype(np.uint32)
 
     def nbytes(self) -> int:
         return len(SETS) * self.present.nbytes

@@ -6,22 +6,33 @@ reports are ordered by the miner's own ts where it is near the hub's clock. The 
 reads one. A crash loses what was reported since the last write-behind, and no durable fact.
 """
 
+import math
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from miners.registry import bitmaps, listing, views, writing
+from miners.registry import beats, bitmaps, listing, merging, views, writing
+from miners.registry.bitmaps import Rows
 from miners.registry.columns import INF, Columns
 from miners.registry.forgetting import Trust
 from miners.registry.order import IdOrder
+from miners.registry.pks import Pks
 from miners.registry.prices import Prices
 from miners.registry.ranges import RangeIndex
 from miners.registry.ranks import Ranks
 from miners.registry.records import LiveStatus, MinerRow, MinerView, Report, State
 from miners.registry.states import States
 from miners.registry.terms import Terms
+
+MAX_REMOVED = 100_000
+
+# a double tells 2.4e-7 s apart at this epoch: sixteen writers fit between two points of the grid
+STAMP_STEP_S, STAMP_WRITERS = 2.0**-21, 16
+STAMP_GRID_S = STAMP_STEP_S * STAMP_WRITERS
 
 
 class Ledger(Protocol):
@@ -53,6 +64,7 @@ class Registry:
         self.codes: list[bytes] = []  # term codes of a slot: region, proto, GPU, then accel, tags, capabilities
         self._free_slots: list[int] = []
         self._dirty: set[int] = set()
+        self._removed: set[int] = set()  # primary keys of miners that are gone for good
         capacity = max(64, (capacity + 63) & ~63)
         words = bitmaps.words_for(capacity)
         self.columns = Columns(capacity)
@@ -63,6 +75,10 @@ class Registry:
         self.prices = Prices(self.columns)
         self.ranks = Ranks(self.columns, self.states, self.terms, max_age_s=rank_max_age_s)
         self.order = IdOrder()
+        self.pks = Pks()
+        self.outbox: list[beats.Beat] | None = None  # reports for the other processes, where there are any
+        self._local: set[int] = set()  # slots whose reports came to this process
+        self._stamp = 0.0
 
     # ---- what a match needs; the caller holds the lock
 
@@ -87,7 +103,15 @@ class Registry:
     def upsert(self, row: MinerRow, *, now: float, last_seen: float | None = None) -> bool:
         """Take a row; False where the version held is newer or the same. last_seen = a contact at that time."""
         with self.lock:
+            if row.pk in self._removed:
+                return False
             slot = self.slots.get(row.miner_id)
+            if slot is not None and row.pk != (held := int(self.columns.pk[slot])):
+                # removed and made anew under the same id: the later one counts, whichever comes first
+                if row.pk < held:
+                    return False
+                self.remove(row.miner_id)
+                slot = None
             if slot is not None and row.version <= self.columns.version[slot]:
                 return False
             if slot is None:
@@ -115,10 +139,15 @@ class Registry:
             self.order.add_all(new, self.slots, self.columns.id_order)
             self.states.expire_at_once()
 
-    def remove(self, miner_id: str) -> bool:
+    def remove(self, miner_id: str, *, pk: int | None = None) -> bool:
+        """With pk only the miner of that key, and no row of it is taken any more."""
         with self.lock:
+            if pk:
+                self._removed.add(pk)
+                if len(self._removed) > MAX_REMOVED:
+                    self._removed.clear()
             slot = self.slots.get(miner_id)
-            if slot is None:
+            if slot is None or (pk and pk != self.columns.pk[slot]):
                 return False
             if self.ledger is not None:
                 self.ledger.forget(miner_id)
@@ -128,6 +157,7 @@ class Registry:
             self.order.remove(miner_id)
             self.ranks.touch(int(self.columns.region[slot]))
             self.prices.put(slot, (), -INF)
+            self.pks.drop(int(self.columns.pk[slot]))
             self.states.clear(slot)
             self.columns.clear(slot)
             self.columns.generation[slot] += 1
@@ -135,6 +165,7 @@ class Registry:
             self.ids[slot] = self.addrs[slot] = ""
             self.codes[slot] = b""
             self._dirty.discard(slot)
+            self._local.discard(slot)
             self._free_slots.append(slot)
             return True
 
@@ -156,22 +187,52 @@ class Registry:
             if slot is None:
                 return False
             self._expire(report.at)
-            self._contact(slot, report.at)
-            columns = self.columns
-            if report.ts is not None:
-                if report.ts < columns.ts[slot]:
-                    return False
-                columns.ts[slot] = report.ts
-            if report.latency_ms is not None:
-                columns.reported_latency[slot] = report.latency_ms
-                writing.settle_latency(self, slot)
-            self._take_load(slot, report)
-            self.states.settle_load(slot)
-            if report.temp_c is not None:
-                columns.temp_c[slot] = report.temp_c
-            if report.mem_free_gb is not None:
-                columns.mem_free_gb[slot] = report.mem_free_gb
+            late = report.ts is not None and report.ts < self.columns.ts[slot]
+            told = Report(at=report.at) if late else report
+            if self.outbox is not None:
+                told = replace(told, at=self.stamped(report.at))
+                self._local.add(slot)
+                self.outbox.append(beats.beat_of(int(self.columns.pk[slot]), told, int(self.columns.own[slot])))
+            self._contact(slot, told.at)
+            merging.apply_report(self, slot, told)
+            return not late
+
+    def merge(self, batch: beats.Beats) -> NDArray[np.uint64]:
+        """Reports that came to other processes; the primary keys that are not known here."""
+        with self.lock:
+            return merging.apply_beats(self, batch)
+
+    def join(self, writer: int) -> None:
+        """Keep every report for the other processes from now on, in `outbox`."""
+        with self.lock:
+            self._stamp = (writer % STAMP_WRITERS) * STAMP_STEP_S
+            self.outbox = []
+
+    @property
+    def stretch(self) -> float:
+        """By how much leases and grace are lengthened, >= 1."""
+        return self.states.stretch
+
+    def set_stretch(self, stretch: float) -> bool:
+        """False where it was that already."""
+        with self.lock:
+            if stretch == self.states.stretch:
+                return False
+            self.states.stretch = stretch
+            self.states.expire_at_once()
             return True
+
+    def reported_here(self) -> Rows:
+        """The slots that reported to this process, except those that are long gone; the caller holds the lock."""
+        rows = np.fromiter(self._local, np.intp, len(self._local))
+        recent = self.columns.last_seen[rows] >= self.columns.last_seen[rows].max(initial=-INF) - self.states.grace_s
+        self._local.intersection_update(rows[recent].tolist())
+        kept: Rows = rows[recent]
+        return kept
+
+    def stamped(self, at: float) -> float:
+        """The time, moved by less than 8 µs, so that no two writers ever give the same one."""
+        return math.floor(at / STAMP_GRID_S) * STAMP_GRID_S + self._stamp
 
     def add_own(self, miner_id: str, delta: int) -> None:
         """Count a reservation or hold that began (+1) or ended (-1); the ledger alone calls this."""
@@ -217,6 +278,18 @@ class Registry:
         with self.lock:
             slot = self.slots.get(miner_id)
             return None if slot is None else int(self.columns.key_tag[slot])
+
+    def versions_of(self, pks: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Row versions by primary key, -1 for one that is unknown; the caller holds the lock."""
+        slots = self.pks.slots_of(pks)
+        versions: NDArray[np.int64] = np.where(slots >= 0, self.columns.version[np.maximum(slots, 0)], -1)
+        return versions
+
+    def pks_beside(self, pks: NDArray[np.int64]) -> list[tuple[int, str]]:
+        """Key and id of every miner here whose primary key is not among these; the caller holds the lock."""
+        held = self.columns.pk[: self.size]
+        rows = np.flatnonzero((held > 0) & ~np.isin(held, pks))
+        return [(int(held[slot]), self.ids[slot]) for slot in rows.tolist()]
 
     def is_disabled(self, miner_id: str) -> bool:
         with self.lock:
@@ -316,17 +389,3 @@ class Registry:
         self._dirty.add(slot)
         if self.states.contact(slot, now):
             self.ranks.touch(int(self.columns.region[slot]))
-
-    def _take_load(self, slot: int, report: Report) -> None:
-        """foreign = max(0, reported - own at the moment of the report); one that names none of the three leaves it."""
-        if report.queue_len is None and report.busy is None and report.jobs is None:
-            return
-        columns = self.columns
-        if report.queue_len is not None:
-            columns.queue_len[slot] = report.queue_len
-        if report.busy is not None:
-            columns.busy[slot] = report.busy
-        if report.jobs is not None:
-            columns.jobs[slot] = report.jobs
-        reported = max(int(columns.queue_len[slot]), int(columns.jobs[slot]), int(columns.busy[slot]))
-        columns.foreign[slot] = max(0, reported - int(columns.own[slot]))

@@ -80,6 +80,7 @@ def row_of(registry: Registry, slot: int) -> MinerRow:
     lists = {wanted: tuple(name for kind, name in named[3:] if kind is wanted) for wanted in Kind}
     drains = int(columns.drains[slot])
     return MinerRow(
+        pk=int(columns.pk[slot]),
         miner_id=registry.ids[slot],
         version=int(columns.version[slot]),
         session=int(columns.session[slot]),

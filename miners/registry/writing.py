@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from miners.registry import bitmaps
+from miners.registry import bitmaps, merging
 from miners.registry.columns import INF, NAN
 from miners.registry.records import LiveStatus, MinerRow
 from miners.registry.terms import Kind
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 RANGED = ("gpu_vram", "ram_gb", "gpu_count", "cpu_cores")
 COPIED = (
-    *RANGED, "version", "key_tag", "max_parallel", "trust_s", "trust_f", "trust_at", "latency_count", "attested_until",
+    *RANGED, "pk", "version", "key_tag", "max_parallel", "trust_s", "trust_f", "trust_at", "latency_count",
+    "attested_until",
 )  # fmt: skip
-OBSERVED_FROM = 5  # measurements from which the hub's own mean overrules what a miner claims (contract, section 4)
 
 
 def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
@@ -32,13 +31,14 @@ def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     bitmaps.set_bit(states.present, slot)
     for name in COPIED:
         getattr(columns, name)[slot] = getattr(row, name)
+    registry.pks.put(row.pk, slot)
     columns.own_price[slot] = row.price
     columns.price_cap[slot] = -1 if row.price_cap is None else row.price_cap
     columns.latency_mean[slot] = NAN if row.latency_mean is None else row.latency_mean
     if row.session != columns.session[slot]:
         columns.session[slot] = row.session
         if not row.logged_out:  # a new session starts afresh; one that has ended leaves what was last known
-            columns.clear_live(slot)
+            merging.begin_session(registry, slot, min(now, row.session / 1e6))  # see next_session
     registry.addrs[slot] = row.addr
     write_terms(registry, slot, row)
     bitmaps.put_bit(states.disabled, slot, row.disabled)
@@ -51,8 +51,8 @@ def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     columns.drains[slot] = row.draining + 2 * row.operator_drain
     registry.prices.put(slot, row.overrides, now)
     columns.f_trust[slot] = registry.trust.exact(np.array([slot]), now)[0]
-    settle_latency(registry, slot)
-    states.settle_load(slot)
+    merging.settle_latency(registry, slot)
+    merging.settle_load(registry, slot)
     registry.ranks.touch(int(columns.region[slot]))
 
 
@@ -82,27 +82,19 @@ def drop_terms(registry: Registry, slot: int) -> None:
         registry.terms.discard(code, slot)
 
 
-def settle_latency(registry: Registry, slot: int) -> None:
-    columns = registry.columns
-    source = columns.latency_mean if columns.latency_count[slot] >= OBSERVED_FROM else columns.reported_latency
-    latency = float(source[slot])
-    held = float(columns.latency[slot])
-    if latency == held or (math.isnan(latency) and math.isnan(held)):
-        return
-    columns.latency[slot] = latency
-    registry.ranks.touch(int(columns.region[slot]))
-
-
 def restore_live(registry: Registry, slot: int, live: LiveStatus) -> None:
     columns = registry.columns
     columns.last_seen[slot] = live.last_seen
+    reported_at = live.last_seen if live.reported_at is None else live.reported_at
+    for name in merging.TIMED:
+        getattr(columns, f"{name}_at")[slot] = reported_at
+    columns.own_then[slot] = live.own
     columns.ts[slot] = -INF if live.ts is None else live.ts
     columns.queue_len[slot] = live.queue_len
     columns.jobs[slot] = live.jobs
     columns.busy[slot] = live.busy
-    columns.foreign[slot] = live.foreign
     columns.reported_latency[slot] = NAN if live.latency_ms is None else live.latency_ms
     columns.temp_c[slot] = NAN if live.temp_c is None else live.temp_c
     columns.mem_free_gb[slot] = NAN if live.mem_free_gb is None else live.mem_free_gb
-    settle_latency(registry, slot)
-    registry.states.settle_load(slot)
+    merging.settle_latency(registry, slot)
+    merging.settle_load(registry, slot)

@@ -13,7 +13,7 @@ from miners import connections
 from miners.authentication import key_owners
 from miners.models import Miner, MinerStatus, PriceOverride
 from miners.profile import exact
-from miners.registry.runtime import get_registry
+from miners.registry import runtime
 from miners.services.registration import session_end
 from miners.services.rows import changing, miner_lock_known, miner_publish, miner_save
 from miners.sessions import hash_api_key, new_api_key, next_session
@@ -74,8 +74,9 @@ def miner_enable(*, miner_id: str) -> None:
 def miner_remove(*, miner_id: str) -> None:
     """Delete the miner and everything that hangs on it."""
     with changing():
-        miner_lock_known(miner_id).delete()
-        transaction.on_commit(partial(get_registry().remove, miner_id))
+        miner = miner_lock_known(miner_id)
+        transaction.on_commit(partial(runtime.removal_tell, miner_id, miner.pk))
+        miner.delete()
         transaction.on_commit(partial(connections.end, miner_id, connections.ENDED))
 
 

@@ -11,8 +11,8 @@ from functools import partial
 from django.db import transaction
 
 from miners.models import Miner
+from miners.registry import runtime
 from miners.registry.loader import miner_row
-from miners.registry.runtime import get_registry
 from poolhub.common import clock
 from poolhub.common.errors import NotFound
 
@@ -20,7 +20,7 @@ from poolhub.common.errors import NotFound
 @contextmanager
 def changing() -> Iterator[None]:
     """A transaction of the database, begun only once the registry is there: it must load nothing uncommitted."""
-    get_registry()
+    runtime.get_registry()
     with transaction.atomic():
         yield
 
@@ -51,6 +51,4 @@ def miner_save(miner: Miner, changes: Mapping[str, object], *, last_seen: float 
 
 def miner_publish(miner: Miner, *, last_seen: float | None = None) -> None:
     """Have the registry take the row as it is now, once it is committed."""
-    row = miner_row(miner)
-    registry = get_registry()
-    transaction.on_commit(partial(registry.upsert, row, now=clock.now(), last_seen=last_seen))
+    transaction.on_commit(partial(runtime.row_tell, miner_row(miner), now=clock.now(), last_seen=last_seen))

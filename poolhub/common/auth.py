@@ -1,7 +1,8 @@
 """Shared secrets in headers. The answer never tells which part of a credential was wrong."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -30,8 +31,8 @@ class SharedSecret(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         check_secret(
-            given=request.headers.get(self.header),
-            address=request_address(request._request),
+            given=request.META.get(meta_name(self.header)),
+            address=lambda: request_address(request._request),
             header=self.header,
             setting_name=self.setting_name,
             allowlist_name=self.allowlist_name,
@@ -39,14 +40,21 @@ class SharedSecret(BasePermission):
         return True
 
 
+@cache
+def meta_name(header: str) -> str:
+    """Where Django keeps a header: the map of all headers is dear to build for one of them."""
+    return f"HTTP_{header.upper().replace('-', '_')}"
+
+
 def check_secret(
-    *, given: str | None, address: str, header: str, setting_name: str, allowlist_name: str | None
+    *, given: str | None, address: Callable[[], str], header: str, setting_name: str, allowlist_name: str | None
 ) -> None:
     """Raise unless ``given`` is a value of that setting and comes from an allowed address. Sockets use it too."""
     accepted: Sequence[str] = getattr(settings, setting_name)
     if not accepted:
         raise NotConfigured(f"This route needs {setting_name}, which is not set.")
-    if allowlist_name and not allowed(address, getattr(settings, allowlist_name)):
+    networks = getattr(settings, allowlist_name) if allowlist_name else ()
+    if networks and not allowed(address(), networks):
         raise Forbidden("This address is not on the allowlist.", code="address_not_allowed")
     if not secret_matches(given, accepted):
         raise Unauthorized(f"{header} is missing or wrong.", scheme=header)

@@ -17,6 +17,6 @@ def request_id_of(request: Any) -> str:
     """Of a Django or DRF request. One that met no middleware gets its id here, once."""
     found: str | None = getattr(request, "request_id", None)
     if found is None:
-        found = request_id_from(request.headers.get(HEADER))
+        found = request_id_from(request.META.get("HTTP_X_REQUEST_ID"))
         request.request_id = found
     return found

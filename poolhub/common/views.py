@@ -39,13 +39,12 @@ class HubViewSet(ViewSet):
     http_method_names = ["get", "head", "post", "delete"]
     asks_session = False  # for the OpenAPI document
 
-    def perform_authentication(self, request: Request) -> None:
-        """Permissions do that. DRF's own would put an anonymous user over that of the session."""
-
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """DRF's, less what every view here does without: negotiation, versions, authentication (permissions do it;
+        DRF's own would put an anonymous user over that of the session), throttles."""
         if (request.method or "").lower() not in self.action_map:
             self.http_method_not_allowed(request)  # before anybody is asked for a secret
-        super().initial(request, *args, **kwargs)
+        self.check_permissions(request)
 
     def read(self, request: Request, type: type[T]) -> T:  # noqa: A002 - as codec.decode
         """The body as a ``type``, or 400, 413, 415, 422."""

@@ -11,7 +11,7 @@ from django.db import connections as databases
 
 from feedback.models import Feedback
 from feedback.trust import Evidence
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from poolhub.common import clock
 from tests.feedback.builders import send
 from tests.matching.builders import own, reservations, reserve

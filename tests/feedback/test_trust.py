@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedback.trust import FINAL, TRANSIENT, Evidence, weight
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from tests.effort import effort
 
 NOW, DAY_S = 1_800_000_000.0, 86_400.0

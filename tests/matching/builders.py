@@ -5,7 +5,7 @@ from typing import Any
 from django.test import Client
 
 from matching.reservations.base import Reservation, once_filled
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from matching.reservations.runtime import get_ledger
 from miners.registry.records import MinerRow, Report
 from miners.registry.runtime import get_registry

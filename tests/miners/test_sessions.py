@@ -26,9 +26,9 @@ def test_a_token_of_another_secret_is_none(settings) -> None:
 
 
 def test_session_numbers_never_repeat() -> None:
-    assert sessions.next_session(0, 1000.5) == 1_000_500
-    assert sessions.next_session(1_000_500, 1000.5) == 1_000_501  # twice in one millisecond
-    assert sessions.next_session(2_000_000, 1000.5) == 2_000_001  # the clock was set back
+    assert sessions.next_session(0, 1000.5) == 1_000_500_000
+    assert sessions.next_session(1_000_500_000, 1000.5) == 1_000_500_001  # twice in one microsecond
+    assert sessions.next_session(2_000_000_000, 1000.5) == 2_000_000_001  # the clock was set back
 
 
 def test_a_key_is_hashed_with_the_pepper(settings) -> None:

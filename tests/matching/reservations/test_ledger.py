@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis import Redis
 
 from matching.reservations import ledger as module
-from matching.reservations.ledger import Ledger, Outcome
+from matching.reservations.holds import Outcome
+from matching.reservations.ledger import Ledger
 from matching.reservations.memory import MemoryStore
 from matching.reservations.redis import RedisStore
 from miners.registry.records import MinerView, Report
@@ -170,7 +171,7 @@ def test_jobs_that_end_early_leave_nothing_behind(ledger) -> None:
         ledger.settle(f"j{i}", "m1", Outcome.ACCEPTED, now=NOW)
         ledger.settle(f"j{i}", "m1", Outcome.COMPLETED, now=NOW)
     assert len(ledger._ends) <= module.SPARE_ENDS
-    assert ledger._holds == {}
+    assert ledger._jobs == {}
 
 
 def test_renewing_for_ever_leaves_nothing_behind(ledger) -> None:

@@ -47,7 +47,7 @@ def windows(draw: st.DrawFn) -> PriceWindow:
 PROFILES = st.fixed_dictionaries(
     {},
     optional={
-        "session": st.integers(1, 3),
+        "session": st.sampled_from([int((NOW + after) * 1e6) for after in (-50, 0, 50, 200)]),
         "proto": st.sampled_from(PROTOS),
         "gpu_name": st.sampled_from(GPUS),
         "gpu_vram": st.sampled_from(VRAM),
@@ -183,7 +183,6 @@ def crowd(seed: int, count: int, alike: bool, version: int, now: float) -> list[
                 last_seen=now - random.choice((0.0, 0.0, 59.0, 61.0, 119.0, 121.0)),
                 ts=random.choice((None, NOW)),
                 queue_len=random.choice(LOADS[:3]),
-                foreign=random.choice(LOADS[:3]),
                 latency_ms=random.choice((None, *LATENCIES)),
                 mem_free_gb=random.choice((None, *VRAM)),
             )

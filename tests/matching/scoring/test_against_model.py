@@ -50,7 +50,9 @@ class History(RuleBasedStateMachine):
         self.version += 1
         made = row(miner_id, version=self.version, **profile)
         seen = None if heard is None else self.now - heard
-        assert self.registry.upsert(made, now=self.now, last_seen=seen) == self.model.upsert(made, last_seen=seen)
+        assert self.registry.upsert(made, now=self.now, last_seen=seen) == self.model.upsert(
+            made, now=self.now, last_seen=seen
+        )
 
     @rule(data=st.data(), changes=draw.PROFILES)
     @precondition(lambda self: self.model.miners)
@@ -59,7 +61,7 @@ class History(RuleBasedStateMachine):
         held = self.model.miners[self.pick(data)].row
         made = replace(held, version=self.version, **changes)
         assert self.registry.upsert(made, now=self.now)
-        assert self.model.upsert(made)
+        assert self.model.upsert(made, now=self.now)
 
     @rule(data=st.data(), profile=draw.PROFILES)
     @precondition(lambda self: self.model.miners)
@@ -74,7 +76,7 @@ class History(RuleBasedStateMachine):
         self.version += 1
         made = draw.crowd(seed, count, alike, self.version, self.now)
         self.registry.load(made, now=self.now)
-        self.model.load(made)
+        self.model.load(made, now=self.now)
 
     @rule(data=st.data(), report=draw.REPORTS, late_s=st.sampled_from((0.0, 0.0, 0.5, 70.0)))
     @precondition(lambda self: self.model.miners)

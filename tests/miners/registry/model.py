@@ -6,6 +6,10 @@ from typing import Any
 
 from miners.registry.records import LiveStatus, MinerRow, MinerView, PriceSource, Report, State
 
+EMPTY: dict[str, Any] = {
+    "ts": None, "queue_len": 0, "busy": False, "jobs": 0, "latency_ms": None, "temp_c": None, "mem_free_gb": None,
+}  # fmt: skip
+
 
 @dataclass
 class ModelMiner:
@@ -15,11 +19,24 @@ class ModelMiner:
     queue_len: int = 0
     busy: bool = False
     jobs: int = 0
-    foreign: int = 0
     own: int = 0
+    own_then: int = 0  # own at the newest load report
+    since: float = -math.inf  # when the session began
+    times: dict[str, float] = field(default_factory=dict)  # of what each reported field holds
     latency_ms: float | None = None
     temp_c: float | None = None
     mem_free_gb: float | None = None
+
+    @property
+    def foreign(self) -> int:
+        return max(0, max(self.queue_len, self.jobs, int(self.busy)) - self.own_then)
+
+    def time(self, name: str) -> float:
+        return self.times.get(name, -math.inf)
+
+    @property
+    def load_time(self) -> float:
+        return max(self.time("queue_len"), self.time("jobs"), self.time("busy"))
 
     @property
     def occupied(self) -> int:
@@ -50,10 +67,21 @@ class ModelMiner:
             return self.row.price_cap, PriceSource.CAP
         return price, source
 
-    def forget_reports(self) -> None:
-        self.ts = self.latency_ms = self.temp_c = self.mem_free_gb = None
-        self.queue_len = self.jobs = self.foreign = 0
-        self.busy = False
+    def begin_session(self, since: float) -> None:
+        """What was reported before counts for nothing."""
+        self.since = since
+        for name, empty in EMPTY.items():
+            if self.time(name) <= since:
+                setattr(self, name, empty)
+                self.times.pop(name, None)
+        if self.load_time == -math.inf:
+            self.own_then = 0
+
+    def take(self, name: str, at: float, value: Any) -> None:
+        """The newest of each field wins, whenever it comes."""
+        if at >= self.time(name):
+            setattr(self, name, value)
+            self.times[name] = at
 
 
 @dataclass
@@ -66,26 +94,28 @@ class ModelRegistry:
 
     # ---- what happens to it
 
-    def upsert(self, row: MinerRow, *, last_seen: float | None = None) -> bool:
+    def upsert(self, row: MinerRow, *, now: float, last_seen: float | None = None) -> bool:
         miner = self.miners.get(row.miner_id)
+        known = miner is not None
         if miner is None:
             miner = self.miners[row.miner_id] = ModelMiner(row)
         elif row.version <= miner.row.version:
             return False
-        if row.session != miner.row.session and not row.logged_out:
-            miner.forget_reports()
+        if (not known or row.session != miner.row.session) and not row.logged_out:
+            miner.begin_session(min(now, row.session / 1e6))
         miner.row = row
         if last_seen is not None:
             self.touch(row.miner_id, now=last_seen)
         return True
 
-    def load(self, rows: list[tuple[MinerRow, LiveStatus | None]]) -> None:
+    def load(self, rows: list[tuple[MinerRow, LiveStatus | None]], *, now: float) -> None:
         for row, live in rows:
-            if self.upsert(row) and live is not None:
+            if self.upsert(row, now=now) and live is not None:
                 miner = self.miners[row.miner_id]
-                for name in ("last_seen", "ts", "queue_len", "busy", "jobs", "foreign", "latency_ms", "temp_c"):
+                miner.last_seen, miner.own_then = live.last_seen, live.own
+                for name in EMPTY:
                     setattr(miner, name, getattr(live, name))
-                miner.mem_free_gb = live.mem_free_gb
+                    miner.times[name] = live.last_seen
 
     def remove(self, miner_id: str) -> bool:
         self.unsaved.discard(miner_id)
@@ -102,20 +132,15 @@ class ModelRegistry:
         if not self.touch(miner_id, now=report.at):
             return False
         miner = self.miners[miner_id]
-        if report.ts is not None:
-            if miner.ts is not None and report.ts < miner.ts:
-                return False
-            miner.ts = report.ts
-        loads = {name: getattr(report, name) for name in ("queue_len", "busy", "jobs")}
-        named = {name: value for name, value in loads.items() if value is not None}
+        if report.ts is not None and miner.ts is not None and report.ts < miner.ts:
+            return False
+        if report.at < miner.since:
+            return True
+        named = {name: getattr(report, name) for name in EMPTY if getattr(report, name) is not None}
+        if {"queue_len", "busy", "jobs"} & named.keys() and report.at >= miner.load_time:
+            miner.own_then = miner.own
         for name, value in named.items():
-            setattr(miner, name, value)
-        if named:
-            miner.foreign = max(0, max(miner.queue_len, miner.jobs, int(miner.busy)) - miner.own)
-        for name in ("latency_ms", "temp_c", "mem_free_gb"):
-            value = getattr(report, name)
-            if value is not None:
-                setattr(miner, name, None if math.isnan(value) else value)
+            miner.take(name, report.at, None if math.isnan(value) else value)
         return True
 
     def add_own(self, miner_id: str, delta: int) -> None:

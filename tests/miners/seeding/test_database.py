@@ -11,7 +11,7 @@ from django.db import connections as databases
 
 from feedback.models import Feedback
 from feedback.services import feedback_record
-from matching.reservations.ledger import Outcome
+from matching.reservations.holds import Outcome
 from miners.choices import CommandName
 from miners.models import Miner, MinerStatus
 from miners.profile import registered_profile

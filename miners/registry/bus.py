@@ -1,0 +1,368 @@
+"""What the processes of one hub tell each other, over two Redis streams.
+
+Promises. *Reports* of miners are coalesced for BATCH_S and published as one binary batch; *events* (a miner's row, a
+removal, a socket, a hold, a reservation) go out one by one, in the order in which this process published them, as soon
+as there is one. Everything is applied in the process where it happened first, and published afterwards: Redis away
+changes nothing here. Every record may be applied twice and in any order between writers. A process that dies between
+commit and publication loses the publication, not the fact: the hub's chores compare row versions with the database.
+
+Nothing is lost unseen. Batches and events carry their writer and its count, a writer with nothing to say still sends
+an empty batch a second, and a key of the streams' epoch tells when Redis has lost its data. Whoever sees a jump or a
+new epoch asks everybody to tell their state once more, and asks the database for rows that are newer than its own.
+
+Staleness: BATCH_S and the way through Redis for reports, the way alone for events. While Redis is away it grows, and
+`lag_ms` says so.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import close_old_connections
+from redis import Redis
+from redis.exceptions import RedisError
+
+from miners.registry import beats, merging
+from miners.registry.beats import UnknownFormat
+from miners.registry.store import Registry
+
+logger = logging.getLogger(__name__)
+
+BATCH_S = 0.02
+IDLE_S = 1.0  # an empty batch so often
+BLOCK_MS = 500
+CATCH_UP_S = 0.25
+READ_COUNT = 500
+KEEP_REPORTS_MS = 30_000
+KEEP_EVENTS = 50_000
+MAX_WAITING_EVENTS = 100_000
+MAX_WAITING_REPORTS = 500_000
+RETRY_S = (0.1, 0.2, 0.5, 1.0)
+LONG_PAUSE_S = KEEP_REPORTS_MS / 2000  # a process stopped for longer may have missed what is no longer there
+RESEND_PAUSE_S = 1.0
+RECOVER_PAUSE_S = 1.0
+MAX_STRANGERS = 100_000
+
+PREFIX = "{poolhub}:bus:"
+REPORTS, EVENTS, EPOCH = PREFIX + "reports", PREFIX + "events", PREFIX + "epoch"
+RESEND = b"resend"
+
+Handler = Callable[[bytes], None]
+StreamId = bytes
+START: StreamId = b"0-0"
+
+
+def _order(position: StreamId) -> tuple[int, int]:
+    first, _, second = position.partition(b"-")
+    return int(first), int(second)
+
+
+class Bus:
+    """One process's end of the bus: a thread that publishes and a thread that applies."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        connect: Callable[[], Redis],
+        recover: Callable[[], object],
+        *,
+        asking: Callable[[], Redis],
+    ) -> None:
+        """connect: a client of its own for a thread that may wait. recover: compare rows with the database.
+        asking: the client that requests share."""
+        self._asking = asking
+        self._applied = threading.Condition()
+        self.writer = secrets.randbits(63) | 1
+        self._registry = registry
+        self._connect = connect
+        self._recover = recover
+        self._handlers: dict[bytes, Handler] = {}
+        self._resenders: list[Callable[[], None]] = []
+        self._events: deque[tuple[bytes, bytes]] = deque()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._told = 0  # events published
+        self._seq = 0  # batches published
+        self._resend_due = False
+        self._resent_at = -RESEND_PAUSE_S
+        self._heard: dict[int, list[int]] = {}  # writer -> [newest batch, newest event]
+        self._epoch: Any = None
+        self._positions: dict[str, StreamId] = {REPORTS: START, EVENTS: START}
+        self._called_at = -RESEND_PAUSE_S
+        self._recover_due = False
+        self._recovered_at = -RECOVER_PAUSE_S
+        self._strangers: set[int] = set()  # primary keys that the database did not know either
+        self._level_at = time.monotonic()  # when this process had last read everything there was
+        self._delay_s = 0.0  # of the newest record read
+        registry.join(self.writer)
+
+    # ---- what others call
+
+    def on(self, kind: str, handler: Handler) -> None:
+        """Have events of a kind, published by other processes, applied by this; it runs in the reading thread."""
+        self._handlers[kind.encode()] = handler
+
+    def on_resend(self, resend: Callable[[], None]) -> None:
+        """Publish once more what is known, for processes that may have missed it; in the publishing thread."""
+        self._resenders.append(resend)
+
+    def publish(self, kind: str, payload: bytes) -> None:
+        """Never blocks, never fails; the order of calls is the order of events."""
+        self._events.append((kind.encode(), payload))
+        self._wake.set()
+
+    def mark(self) -> None:
+        """Read from here on: to be called before the database is read, whose rows the events after this bring up to
+        date. What was reported before is asked of everybody."""
+        try:
+            client = self._connect()
+            for stream in (REPORTS, EVENTS):
+                newest: Sequence[Any] = client.xrevrange(stream, count=1)  # type: ignore[assignment]
+                if newest:
+                    self._positions[stream] = newest[0][0]
+        except (RedisError, OSError) as error:
+            logger.warning("the bus is away at the start: %s", error)
+        self.publish(RESEND.decode(), b"")
+
+    def start(self) -> None:
+        for work, name in ((self._publish_on, "hub-publish"), (self._read_on, "hub-read")):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End both threads; what waits is published first, where Redis takes it."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def lag_ms(self) -> float:
+        """How old the newest fact may be that this process does not have, as far as it can know."""
+        idle = BLOCK_MS / 1000 + BATCH_S
+        behind = max(0.0, time.monotonic() - self._level_at - idle)
+        return round((behind + self._delay_s) * 1000, 1)
+
+    def catch_up(self) -> None:
+        """Wait until all events that are on the stream now are applied here, CATCH_UP_S at most."""
+        try:
+            newest: Sequence[Any] = self._asking().xrevrange(EVENTS, count=1)  # type: ignore[assignment]
+        except (RedisError, OSError) as error:
+            logger.debug("no events to catch up with: %s", error)
+            return
+        if newest:
+            wanted = _order(newest[0][0])
+            with self._applied:
+                self._applied.wait_for(lambda: _order(self._positions[EVENTS]) >= wanted, CATCH_UP_S)
+
+    # ---- publishing
+
+    def _publish_on(self) -> None:
+        client, failures, sent_at = None, 0, 0.0
+        while True:
+            stopping = self._stop.is_set()
+            try:
+                if client is None:
+                    client = self._connect()
+                    self._meet(client)
+                self._send_events(client)
+                now = time.monotonic()
+                if stopping or self._registry.outbox or now - sent_at >= IDLE_S:
+                    self._send_reports(client)
+                    sent_at = now
+                if failures:
+                    logger.warning("the bus publishes again")
+                    failures, self._resend_due = 0, True
+                if self._resend_due and now - self._resent_at >= RESEND_PAUSE_S:
+                    self._resend(client)
+            except (RedisError, OSError) as error:
+                if not failures:
+                    logger.warning("the bus cannot publish: %s", error)
+                client, failures = None, failures + 1
+                self._bound()
+            if stopping:
+                return
+            self._pause(failures)
+
+    def _pause(self, failures: int) -> None:
+        if failures:
+            self._stop.wait(RETRY_S[min(failures, len(RETRY_S)) - 1])
+        elif self._wake.wait(BATCH_S):
+            self._wake.clear()
+
+    def _meet(self, client: Redis) -> None:
+        """Agree on the streams' epoch; a new one means that Redis has lost what was in them."""
+        client.set(EPOCH, secrets.token_hex(8), nx=True)
+
+    def _send_events(self, client: Redis) -> None:
+        while self._events:
+            kind, payload = self._events[0]
+            fields: dict[Any, Any] = {b"w": self.writer, b"n": self._told + 1, b"k": kind, b"p": payload}
+            client.xadd(EVENTS, fields, maxlen=KEEP_EVENTS, approximate=True)
+            self._told += 1
+            self._events.popleft()
+
+    def _send_reports(self, client: Redis) -> None:
+        waiting = self._registry.outbox
+        if waiting is None:
+            return
+        count = len(waiting)
+        data = beats.pack(self.writer, self._seq + 1, self._told, waiting[:count])
+        self._xadd_reports(client, data)
+        del waiting[:count]
+
+    def _xadd_reports(self, client: Redis, data: bytes) -> None:
+        oldest = int(time.time() * 1000) - KEEP_REPORTS_MS
+        client.xadd(REPORTS, {b"b": data}, minid=f"{oldest}-0", approximate=True)
+        self._seq += 1
+
+    def _resend(self, client: Redis) -> None:
+        self._resend_due = False
+        self._resent_at = time.monotonic()
+        with self._registry.lock:
+            state = merging.state_of(self._registry, self._registry.reported_here())
+        for start in range(0, len(state), 10_000):
+            part = state[start : start + 10_000]
+            self._xadd_reports(client, beats.pack(self.writer, self._seq + 1, self._told, part))
+        for resend in self._resenders:
+            resend()
+
+    def _bound(self) -> None:
+        """Redis away for long: what waits is told as state, not as history, once it is back."""
+        waiting = self._registry.outbox
+        if waiting is not None and len(waiting) > MAX_WAITING_REPORTS:
+            waiting.clear()
+            self._resend_due = True
+        while len(self._events) > MAX_WAITING_EVENTS:
+            self._events.popleft()
+            self._told += 1  # seen by the others as a jump
+
+    # ---- applying
+
+    def _read_on(self) -> None:
+        client, failures = None, 0
+        while not self._stop.is_set():
+            try:
+                if client is None:
+                    client = self._connect()
+                self._watch_epoch(client)
+                self._read_once(client)
+                if failures:
+                    logger.warning("the bus reads again")
+                    failures = 0
+                    self._catch_up()
+                self._recover_if_due()
+            except (RedisError, OSError) as error:
+                if not failures:
+                    logger.warning("the bus cannot read: %s", error)
+                client, failures = None, failures + 1
+                self._stop.wait(RETRY_S[min(failures, len(RETRY_S)) - 1])
+            except Exception:  # one bad record must not end the reading
+                logger.exception("the bus passes over what it cannot apply")
+            close_old_connections()
+
+    def _watch_epoch(self, client: Redis) -> None:
+        epoch = client.get(EPOCH)
+        if epoch is None:
+            self._meet(client)
+            epoch = client.get(EPOCH)
+        if epoch != self._epoch:
+            before, self._epoch = self._epoch, epoch
+            if before is not None:
+                logger.warning("Redis has lost the streams: everything is told once more")
+                self._positions = {REPORTS: START, EVENTS: START}
+                self._catch_up()
+
+    def _read_once(self, client: Redis) -> None:
+        if time.monotonic() - self._level_at > LONG_PAUSE_S:
+            self._catch_up()
+        answer: Sequence[Any] = client.xread(self._positions, count=READ_COUNT, block=BLOCK_MS)  # type: ignore[assignment,arg-type]
+        found = {name.decode(): entries for name, entries in answer}
+        while len(found.get(EVENTS, ())) == READ_COUNT:
+            # rows come before the reports of their miners, so all of them are read before any report is applied
+            self._apply_events(found.pop(EVENTS))
+            more: Sequence[Any] = client.xread({EVENTS: self._positions[EVENTS]}, count=READ_COUNT)  # type: ignore[assignment]
+            found.update((name.decode(), entries) for name, entries in more)
+        self._apply_events(found.get(EVENTS, ()))
+        with self._applied:
+            self._applied.notify_all()
+        reports = found.get(REPORTS, ())
+        self._apply_reports(reports)
+        if len(reports) < READ_COUNT:
+            self._level_at = time.monotonic()
+        newest = reports[-1][0] if reports else None
+        self._delay_s = 0.0 if newest is None else max(0.0, time.time() - int(newest.partition(b"-")[0]) / 1000)
+
+    def _apply_events(self, entries: Sequence[tuple[StreamId, dict[bytes, bytes]]]) -> None:
+        for position, fields in entries:
+            self._positions[EVENTS] = position
+            writer, number = int(fields[b"w"]), int(fields[b"n"])
+            if writer == self.writer:
+                continue
+            self._count(writer, 1, number)
+            if fields[b"k"] == RESEND:
+                self._resend_due = True
+                continue
+            handler = self._handlers.get(fields[b"k"])
+            if handler is not None:  # a newer version may tell what this one does not know
+                handler(fields[b"p"])
+
+    def _apply_reports(self, entries: Sequence[tuple[StreamId, dict[bytes, bytes]]]) -> None:
+        for position, fields in entries:
+            self._positions[REPORTS] = position
+            try:
+                batch = beats.unpack(fields[b"b"])
+            except UnknownFormat as error:
+                logger.warning("a batch of reports is passed over: %s", error)
+                continue
+            if batch.writer == self.writer:
+                continue
+            self._count(batch.writer, 0, batch.seq)
+            self._missed(batch.writer, batch.told)
+            if len(batch.beats):
+                self._merge(batch.beats)
+
+    def _merge(self, reports: beats.Beats) -> None:
+        unknown = set(self._registry.merge(reports).tolist()) - self._strangers
+        if unknown:
+            self._recover()
+            left = set(self._registry.merge(reports).tolist())
+            if len(self._strangers) > MAX_STRANGERS:
+                self._strangers.clear()
+            self._strangers |= left
+
+    def _count(self, writer: int, which: int, number: int) -> None:
+        """Events of one writer are counted 1, 2, 3 …; batches too. A writer first met may be at any number."""
+        heard = self._heard.setdefault(writer, [0, 0])
+        before = heard[which]
+        heard[which] = max(before, number)
+        if before and number > before + 1:
+            logger.warning("%d %s of a process were missed", number - before - 1, ("batches", "events")[which])
+            self._catch_up()
+
+    def _missed(self, writer: int, told: int) -> None:
+        """Events come before the batch that says so: one that is not there now never comes."""
+        heard = self._heard.setdefault(writer, [0, 0])
+        if told > heard[1]:
+            first, heard[1] = heard[1] == 0, told
+            if not first:
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Ask everybody for their state, and the database for its rows."""
+        self._resend_due = self._recover_due = True
+        if time.monotonic() - self._called_at >= RESEND_PAUSE_S:
+            self._called_at = time.monotonic()
+            self.publish(RESEND.decode(), b"")
+
+    def _recover_if_due(self) -> None:
+        if self._recover_due and time.monotonic() - self._recovered_at >= RECOVER_PAUSE_S:
+            self._recovered_at = time.monotonic()
+            self._recover()
+            self._recover_due = False  # one that failed is tried again

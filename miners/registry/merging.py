@@ -1,0 +1,208 @@
+"""What miners report, merged into the columns: one report where it arrived, batches of them in every other process.
+
+Every field keeps the time of what it holds: a newer report takes its place, an older one changes nothing. Two writers
+never stamp the same time (see `Registry.stamp`), and one writer's records come in its order, so any way of arrival ends
+alike everywhere. What was reported before the miner's session began counts for nothing. The caller holds the
+registry's lock.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miners.registry import beats
+from miners.registry.bitmaps import Mask, Rows
+from miners.registry.columns import COLUMNS, INF
+
+if TYPE_CHECKING:
+    from miners.registry.records import Report
+    from miners.registry.store import Registry
+
+OBSERVED_FROM = 5  # measurements from which the hub's own mean overrules what a miner claims (contract, section 4)
+
+# field of Report and of a beat, its bit, its column; the time of what it holds is in the column …_at
+MEASURED = (
+    ("latency_ms", beats.LATENCY, "reported_latency"),
+    ("temp_c", beats.TEMP, "temp_c"),
+    ("mem_free_gb", beats.MEM, "mem_free_gb"),
+)
+LOAD = (("queue_len", beats.QUEUE), ("jobs", beats.JOBS), ("busy", beats.BUSY))
+TIMED = ("ts", "queue_len", "jobs", "busy", "reported_latency", "temp_c", "mem_free_gb")
+DEFAULTS = {column.name: column.default for column in COLUMNS if column.name in TIMED}
+
+
+def apply_report(registry: Registry, slot: int, report: Report) -> None:
+    """One report, in the process where it arrived."""
+    columns, at = registry.columns, report.at
+    if at < columns.since[slot]:
+        return
+    if report.ts is not None:
+        _take(columns, "ts", slot, at, report.ts)
+    for name, _, column in MEASURED:
+        value = getattr(report, name)
+        if value is not None:
+            _take(columns, column, slot, at, value)
+    if report.latency_ms is not None:
+        settle_latency(registry, slot)
+    loads = [(name, value) for name, _ in LOAD if (value := getattr(report, name)) is not None]
+    if loads and at >= _load_at(columns, slot):
+        columns.own_then[slot] = columns.own[slot]
+    for name, value in loads:
+        _take(columns, name, slot, at, value)
+    if loads or report.latency_ms is not None:
+        settle_load(registry, slot)
+
+
+def settle_load(registry: Registry, slot: int) -> None:
+    """foreign = max(0, reported - own at the time of the report) (contract, section 4, capacity)."""
+    columns = registry.columns
+    reported = max(int(columns.queue_len[slot]), int(columns.jobs[slot]), int(columns.busy[slot]))
+    columns.foreign[slot] = max(0, reported - int(columns.own_then[slot]))
+    registry.states.settle_load(slot)
+
+
+def settle_latency(registry: Registry, slot: int) -> None:
+    columns = registry.columns
+    source = columns.latency_mean if columns.latency_count[slot] >= OBSERVED_FROM else columns.reported_latency
+    latency = float(source[slot])
+    held = float(columns.latency[slot])
+    if latency == held or (math.isnan(latency) and math.isnan(held)):
+        return
+    columns.latency[slot] = latency
+    registry.ranks.touch(int(columns.region[slot]))
+
+
+def begin_session(registry: Registry, slot: int, since: float) -> None:
+    """Forget what was reported before; what came since then, by a quicker way, stays."""
+    columns = registry.columns
+    columns.since[slot] = since
+    for name in TIMED:
+        times = getattr(columns, f"{name}_at")
+        if times[slot] <= since:
+            getattr(columns, name)[slot] = DEFAULTS[name]
+            times[slot] = -INF
+    if _load_at(columns, slot) == -INF:
+        columns.own_then[slot] = 0
+    settle_latency(registry, slot)
+    settle_load(registry, slot)
+
+
+def apply_beats(registry: Registry, batch: beats.Beats) -> NDArray[np.uint64]:
+    """Merge reports that came to other processes; the primary keys that this registry does not know."""
+    slots = registry.pks.slots_of(batch["pk"])
+    known = slots >= 0
+    unknown: NDArray[np.uint64] = np.unique(batch["pk"][~known])
+    if len(unknown):
+        batch, slots = batch[known], slots[known]
+    order = np.argsort(batch["at"], kind="stable")  # of a miner's several records the last one written stays
+    batch, slots = batch[order], slots[order]
+    if not len(batch):
+        return unknown
+    _contacts(registry, slots, batch["at"])
+    valid = batch["at"] >= registry.columns.since[slots]
+    batch, slots = batch[valid], slots[valid]
+    named, at, columns = batch["named"], batch["at"], registry.columns
+    _merge(columns, "ts", slots, at, batch["ts"], named & beats.TS != 0)
+    for name, bit, column in MEASURED:
+        _merge(columns, column, slots, at, batch[name], named & bit != 0)
+    measured = np.unique(slots[named & beats.LATENCY != 0])
+    settle_latencies(registry, measured)
+    loaded = named & (beats.QUEUE | beats.JOBS | beats.BUSY) != 0
+    rows = slots[loaded]
+    newest = at[loaded] >= _load_at(columns, rows)
+    _merge(columns, "queue_len", slots, at, batch["queue_len"], named & beats.QUEUE != 0)
+    _merge(columns, "jobs", slots, at, batch["jobs"], named & beats.JOBS != 0)
+    _merge(columns, "busy", slots, at, named & beats.IS_BUSY != 0, named & beats.BUSY != 0)
+    columns.own_then[rows[newest]] = batch["own"][loaded][newest]
+    settle_loads(registry, np.union1d(rows, measured))
+    return unknown
+
+
+def state_of(registry: Registry, rows: Rows) -> beats.Beats:
+    """What the columns hold of these slots, as the fewest records that merge into the same."""
+    columns = registry.columns
+    times = np.stack([getattr(columns, f"{name}_at")[rows] for name in TIMED])
+    seen = columns.last_seen[rows]
+    parts = []
+    left = np.isfinite(times)
+    while True:
+        at = np.where(left, times, -INF).max(axis=0)
+        some = np.isfinite(at)
+        if not some.any():
+            break
+        now = left & (times == at)
+        parts.append(_records(columns, rows[some], at[some], now[:, some]))
+        left &= ~now
+    contact = np.isfinite(seen) & (seen > np.where(np.isfinite(times), times, -INF).max(axis=0))
+    if contact.any():
+        parts.append(
+            _records(columns, rows[contact], seen[contact], np.zeros((len(TIMED), int(contact.sum())), np.bool_))
+        )
+    return np.concatenate(parts[::-1]) if parts else np.empty(0, beats.BEAT)
+
+
+def _records(columns: Any, rows: Rows, at: NDArray[np.float64], named: NDArray[np.bool_]) -> beats.Beats:
+    made = np.zeros(len(rows), beats.BEAT)
+    made["pk"], made["at"] = columns.pk[rows], at
+    bits = (beats.TS, beats.QUEUE, beats.JOBS, beats.BUSY, beats.LATENCY, beats.TEMP, beats.MEM)
+    for bit, chosen in zip(bits, named, strict=True):
+        made["named"] |= np.where(chosen, bit, 0).astype(np.uint16)
+    made["named"] |= np.where(named[3] & (columns.busy[rows] > 0), beats.IS_BUSY, 0).astype(np.uint16)
+    made["ts"] = np.where(named[0], columns.ts[rows], 0)
+    for name, column in (
+        ("queue_len", "queue_len"),
+        ("jobs", "jobs"),
+        *((name, column) for name, _, column in MEASURED),
+    ):
+        made[name] = getattr(columns, column)[rows]
+    made["own"] = np.minimum(columns.own_then[rows], beats.MAX_OWN)
+    return made
+
+
+def settle_loads(registry: Registry, rows: Rows) -> None:
+    columns = registry.columns
+    reported = np.maximum(np.maximum(columns.queue_len[rows], columns.jobs[rows]), columns.busy[rows])
+    columns.foreign[rows] = np.maximum(reported.astype(np.int64) - columns.own_then[rows], 0)
+    registry.states.settle_load_rows(rows)
+
+
+def settle_latencies(registry: Registry, rows: Rows) -> None:
+    columns = registry.columns
+    claimed = rows[columns.latency_count[rows] < OBSERVED_FROM]
+    latency, held = columns.reported_latency[claimed], columns.latency[claimed]
+    changed = ~((latency == held) | (np.isnan(latency) & np.isnan(held)))
+    columns.latency[claimed[changed]] = latency[changed]
+    for region in np.unique(columns.region[claimed[changed]]):
+        registry.ranks.touch(int(region))
+
+
+def _contacts(registry: Registry, slots: Rows, at: NDArray[np.float64]) -> None:
+    back = registry.states.contact_rows(slots, at)
+    for region in np.unique(registry.columns.region[back]):
+        registry.ranks.touch(int(region))
+
+
+def _load_at(columns: Any, rows: Rows | int) -> Any:
+    """When the newest load report was made, of one slot or of many."""
+    return np.maximum(np.maximum(columns.queue_len_at[rows], columns.jobs_at[rows]), columns.busy_at[rows])
+
+
+def _take(columns: Any, name: str, slot: int, at: float, value: float) -> None:
+    held, times = getattr(columns, name), getattr(columns, f"{name}_at")
+    if at >= times[slot]:
+        held[slot] = value
+        times[slot] = at
+
+
+def _merge(columns: Any, name: str, slots: Rows, at: NDArray[np.float64], values: NDArray[Any], named: Mask) -> None:
+    if not named.any():
+        return
+    rows, at, values = slots[named], at[named], values[named]
+    held, times = getattr(columns, name), getattr(columns, f"{name}_at")
+    newer = at >= times[rows]
+    held[rows[newer]] = values[newer]
+    times[rows[newer]] = at[newer]

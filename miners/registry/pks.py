@@ -1,0 +1,36 @@
+"""Slots by the miners' primary keys: one array, since a database gives its keys out in order."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+NONE = -1
+
+
+class Pks:
+    def __init__(self) -> None:
+        self._slots = np.full(1024, NONE, np.int32)
+
+    def put(self, pk: int, slot: int) -> None:
+        """0 is no key."""
+        if not pk:
+            return
+        if pk >= len(self._slots):
+            grown = np.full(max(pk + 1, 2 * len(self._slots)), NONE, np.int32)
+            grown[: len(self._slots)] = self._slots
+            self._slots = grown
+        self._slots[pk] = slot
+
+    def drop(self, pk: int) -> None:
+        if pk:
+            self._slots[pk] = NONE
+
+    def slots_of(self, pks: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """NONE for one that is unknown."""
+        inside = pks < len(self._slots)
+        slots: NDArray[np.intp] = self._slots[np.where(inside, pks, 0).astype(np.intp)].astype(np.intp)
+        slots[~inside] = NONE
+        return slots
+
+    @property
+    def nbytes(self) -> int:
+        return self._slots.nbytes

