@@ -117,6 +117,7 @@ ABSURD = {
     "MAX_BODY_BYTES": (*NOT_WHOLE, "1023", "16777217"),
     "SESSION_TTL_SEC": (*NOT_NUMBERS, "0", "-60", "86401"),
     "HEARTBEAT_GRACE_SEC": (*NOT_NUMBERS, "0", "59", "864001"),
+    "MAX_HEARTBEATS_PER_SEC": (*NOT_NUMBERS, "-1", "10000001"),
     "DEFAULT_WEIGHTS": ("", "cap", "cap=", "cap=x", "cap=-1", "cap=nan", "cap=0,load=0", "size=1", "cap=1,cap=2", "cap=1;load=1"),
     "SOFT_HOLD_MS": (*NOT_WHOLE, "-1", "600001"),
     "JOB_TTL_SEC": (*NOT_NUMBERS, "0", "604801"),

@@ -59,7 +59,7 @@ def test_it_matches_what_is_accepted_and_nothing_else(given_secret: str, accepte
 def check(given_secret: str | None, address: str = "192.0.2.1", allowlist: str | None = "ADMIN_ALLOWLIST") -> None:
     check_secret(
         given=given_secret,
-        address=address,
+        address=lambda: address,
         header="X-Admin-Secret",
         setting_name="ADMIN_SHARED_SECRET",
         allowlist_name=allowlist,
