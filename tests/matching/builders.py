@@ -26,7 +26,8 @@ def add(miner_id: str = "m1", **fields: Any) -> MinerRow:
     """A miner that was heard of just now; adding it again changes it."""
     registry, now = get_registry(), clock.now()
     held = registry.get(miner_id, now=now)
-    made = row(miner_id, **{"version": held.row.version + 1 if held else 1, **fields})
+    known = {"version": held.row.version + 1, "pk": held.row.pk} if held else {"version": 1}
+    made = row(miner_id, **{**known, **fields})
     assert registry.upsert(made, now=now, last_seen=now)
     return made
 

@@ -14,6 +14,7 @@ from matching.reservations.redis import PREFIX, RedisStore
 from matching.reservations.runtime import get_ledger
 from matching.reservations.table import reservations_end, reservations_write
 from miners.registry import runtime
+from miners.registry.bus import EVENTS
 from poolhub.common import clock, redis
 from tests.hub import free_port
 from tests.matching.builders import add, own
@@ -74,7 +75,8 @@ def test_with_redis_it_is_there_by_the_servers_clock_and_filled_from_the_databas
     taken = ledger.store.take(job_id="new", places=[Place("m1", 9)], ttl_ms=5000, now=0)
     assert abs(taken.expires_at - time.time() - 5) < 2
     assert {key.decode() for key in redis.client().scan_iter()} == {
-        PREFIX + n for n in ("records", "jobs", "ends", "slots")
+        *(PREFIX + n for n in ("records", "jobs", "ends", "slots", "told")),
+        EVENTS,
     }
 
 
