@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
+from django.db import transaction
 from msgspec import UNSET
 
 from matching.models import MatchRecord
@@ -87,16 +88,21 @@ def in_sample(job_id: str) -> bool:
 
 
 def purge() -> int:
-    """Delete what is older than MATCH_RECORD_DAYS (0 = nothing), in short transactions; how many."""
+    """Delete what is older than MATCH_RECORD_DAYS (0 = nothing), in short transactions; how many.
+
+    Several processes may do it at once: each passes over what another is deleting.
+    """
     if not settings.MATCH_RECORD_DAYS:
         return 0
     oldest = clock.to_datetime(clock.now()) - timedelta(days=settings.MATCH_RECORD_DAYS)
+    old = MatchRecord.objects.filter(created_at__lt=oldest).select_for_update(skip_locked=True)
     deleted = 0
     while True:
-        chunk = list(MatchRecord.objects.filter(created_at__lt=oldest).values_list("id", flat=True)[:PURGE_CHUNK])
-        if not chunk:
-            return deleted
-        deleted += MatchRecord.objects.filter(id__in=chunk).delete()[0]
+        with transaction.atomic():
+            chunk = list(old.values_list("id", flat=True)[:PURGE_CHUNK])
+            if not chunk:
+                return deleted
+            deleted += MatchRecord.objects.filter(id__in=chunk).delete()[0]
 
 
 def _record(matched: Matched) -> MatchRecord:
