@@ -1,44 +1,68 @@
-"""The gauges of the contract's section 10, read off the registry and the ledger when they are scraped."""
+"""/v1/metrics: what the processes have counted together, and the gauges of the contract's section 10.
 
-import os
-import threading
+The gauges are read off the registry and the ledger of the process that is scraped, anew for each scrape. Kept in the
+processes' shared files, they would go on showing what one process saw last of a region that is gone since.
+"""
+
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from heapq import nlargest
+
+from django.conf import settings
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from matching.reservations.runtime import get_ledger
 from miners.registry import runtime
 from miners.registry.records import State
+from poolhub import chores, multiproc
 from poolhub.common import clock
 from poolhub.common.errors import Unavailable
-from poolhub.common.metrics import MINERS_ONLINE, REGISTRY_LAG, RESERVATIONS_ACTIVE
 
 MAX_REGIONS = 200  # miners name their region freely; a label for each name would grow without bound
 OTHER = "other"
-SEVERAL_PROCESSES = "PROMETHEUS_MULTIPROC_DIR" in os.environ  # where a label, once given, cannot be taken back
-
-_lock = threading.Lock()
-_labelled: set[str] = set()
 
 
-def refresh() -> None:
-    now = clock.now()
-    counts = runtime.get_registry().counts(now=now)
-    with _lock:
-        show({region: each.get(State.ONLINE, 0) + each.get(State.DEGRADED, 0) for region, each in counts.items()})
-    REGISTRY_LAG.set(runtime.lag_ms())
-    with suppress(Unavailable):  # the store is away: the last number stands
-        RESERVATIONS_ACTIVE.set(len(get_ledger().live(now=now)))
+class PoolGauges(Collector):
+    def collect(self) -> Iterable[Metric]:
+        now = clock.now()
+        counts = runtime.get_registry().counts(now=now)
+        online = {region: each.get(State.ONLINE, 0) + each.get(State.DEGRADED, 0) for region, each in counts.items()}
+        miners = GaugeMetricFamily("poolhub_miners_online", "Miners online or degraded", labels=["region"])
+        for region, number in labelled(online).items():
+            miners.add_metric([region], number)
+        yield miners
+        lag = "Age of the oldest change not yet applied, in ms"
+        yield GaugeMetricFamily("poolhub_registry_lag_ms", lag, value=runtime.lag_ms())
+        with suppress(Unavailable):  # the store is away: nobody knows
+            live = len(get_ledger().live(now=now))
+            yield GaugeMetricFamily("poolhub_reservations_active", "Live reservations", value=live)
+        seen_at = chores.worker_seen_at() if settings.REDIS_URL else None
+        if seen_at is not None:
+            age = "Seconds since a worker has last looked at its chores; missing where none has for a minute"
+            yield GaugeMetricFamily("poolhub_worker_seen_seconds", age, value=max(0.0, now - seen_at))
 
 
-def show(online: dict[str, int]) -> None:
-    """Miners by region. A region that empties shows 0, until its label is needed for another."""
-    named = _labelled | {OTHER}
-    filled = {region: number for region, number in online.items() if number and region not in named}
-    if len(_labelled) + len(filled) > MAX_REGIONS and not SEVERAL_PROCESSES:
-        for region in [each for each in _labelled if not online.get(each)]:
-            _labelled.discard(region)
-            MINERS_ONLINE.remove(region)
-    _labelled.update(nlargest(MAX_REGIONS - len(_labelled), filled, key=filled.__getitem__))
-    for region in _labelled:
-        MINERS_ONLINE.labels(region=region).set(online.get(region, 0))
-    MINERS_ONLINE.labels(region=OTHER).set(sum(number for region, number in online.items() if region not in _labelled))
+def labelled(online: Mapping[str, int]) -> dict[str, int]:
+    """Miners by region: the MAX_REGIONS largest by name, the others added up."""
+    shown = dict(nlargest(MAX_REGIONS, online.items(), key=lambda item: item[1]))
+    shown[OTHER] = shown.get(OTHER, 0) + sum(online.values()) - sum(shown.values())
+    return shown
+
+
+def exposition() -> bytes:
+    gauges = CollectorRegistry()
+    gauges.register(PoolGauges())
+    return _counted() + generate_latest(gauges)
+
+
+def _counted() -> bytes:
+    where = multiproc.folder()
+    if where is None:
+        return generate_latest(REGISTRY)
+    together = CollectorRegistry()
+    MultiProcessCollector(together, str(where))  # type: ignore[no-untyped-call]
+    with multiproc.locked(where, alone=False):
+        return generate_latest(together)

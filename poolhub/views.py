@@ -1,9 +1,9 @@
 """Routes of api.md §10: health, metrics, and the API's own description."""
 
 from django.http import HttpResponse
-from django_prometheus.exports import ExportToDjangoView
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularSwaggerSplitView
+from prometheus_client import CONTENT_TYPE_LATEST
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
@@ -44,9 +44,7 @@ class MetricsViewSet(HubViewSet):
 
     @extend_schema(responses={(200, "text/plain"): {"type": "string"}, **PROBLEMS(401, 403, 503)})
     def retrieve(self, request: Request) -> HttpResponse:
-        gauges.refresh()
-        response: HttpResponse = ExportToDjangoView(request._request)
-        return response
+        return HttpResponse(gauges.exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 class SchemaViewSet(HubViewSet):

@@ -1,9 +1,9 @@
 """The hub's Prometheus metrics (contract, section 10).
 
-Counters add up over worker processes; gauges are the scraped process's.
+They add up over worker processes. The gauges are read off the scraped process, by ``poolhub.gauges``.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 MATCH_LATENCY = Histogram(
     "poolhub_match_latency_ms",
@@ -20,9 +20,4 @@ FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
 RATELIMIT_UNCHECKED = Counter(
     "poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"]
 )
-
-MINERS_ONLINE = Gauge("poolhub_miners_online", "Miners online or degraded", ["region"], multiprocess_mode="mostrecent")
-REGISTRY_LAG = Gauge(
-    "poolhub_registry_lag_ms", "Age of the oldest change not yet applied, in ms", multiprocess_mode="mostrecent"
-)
-RESERVATIONS_ACTIVE = Gauge("poolhub_reservations_active", "Live reservations", multiprocess_mode="mostrecent")
+CHORES = Counter("poolhub_chore_runs_total", "Chores that the worker has run", ["chore", "outcome"])
