@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test check bench lock format clean
+.PHONY: help run serve cluster test check bench lock format clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -16,9 +16,12 @@ serve: .venv/runtime  ## the hub alone, set by the environment (and .env, where 
 	@$(PY) manage.py migrate --verbosity 0
 	@exec $(PY) manage.py serve
 
+cluster: .venv/dev  ## a hub of many processes with its databases, as in production; set as `make serve`
+	@exec $(PY) manage.py cluster
+
 test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this starts by itself
 	$(PY) -m pytest
-	$(PY) -m tests.servers $(PY) -m pytest -m "not pure"
+	$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not cluster"
 
 check: .venv/dev  ## lint, types, layers, migrations, deployment settings
 	$(PY) -m ruff check .

@@ -1,0 +1,69 @@
+"""Processes that one process starts, watches and ends."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Child:
+    """A process in a session of its own, so that Ctrl-C reaches its parent alone. Its lines are told with its name."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        tell: Callable[[str], object],
+        gentle: int = signal.SIGTERM,
+    ) -> None:
+        """gentle: the signal on which it finishes what is under way, and ends."""
+        self.name = name
+        self._gentle = gentle
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self._log = threading.Thread(target=self._hand_on, args=(self.process.stdout, tell), daemon=True)
+        self._log.start()
+
+    @property
+    def code(self) -> int | None:
+        """None while it runs; 128 + the signal's number where one has ended it, as shells say it."""
+        code = self.process.poll()
+        return 128 - code if code is not None and code < 0 else code
+
+    def ask_to_end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(self._gentle)
+
+    def wait(self, limit_s: float) -> bool:
+        """Until it has ended; False where it had to be killed, with all of its session."""
+        try:
+            self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            return False
+        finally:
+            self._log.join(1)  # what it has started may hold the pipe open
+        return True
+
+    def _hand_on(self, source: IO[str], tell: Callable[[str], object]) -> None:
+        with source:
+            for line in source:
+                tell(f"{self.name:<9}| {line.rstrip()}")
