@@ -15,6 +15,7 @@ from poolhub.common.problems import PROBLEM_JSON
 from poolhub.common.requestid import HEADER, request_id_from
 
 MAX_DIGITS = 18  # int() refuses thousands of them with an error
+CHUNK = 64 * 1024
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -53,11 +54,20 @@ class LimitedWSGI:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         error = refusal(environ.get("CONTENT_LENGTH") or "", environ.get("HTTP_TRANSFER_ENCODING") or "")
         if error is None:
-            return self.application(environ, start_response)
+            answer = self.application(environ, start_response)
+            if environ.get("wsgi.input_terminated"):
+                _read_to_its_end(environ["wsgi.input"])
+            return answer
         request_id = request_id_from(environ.get("HTTP_X_REQUEST_ID"))
         body = encode(problem(error, request_id))
         start_response(f"{error.status} {error.title}", refusal_headers(error, request_id, len(body)))
         return [body]
+
+
+def _read_to_its_end(body: Any) -> None:
+    """With a part of it unread the server would cut the connection, and a proxy would lose the answer."""
+    while body.read(CHUNK):
+        pass
 
 
 def refusal_headers(error: HubError, request_id: str, length: int) -> list[tuple[str, str]]:

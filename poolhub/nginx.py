@@ -12,6 +12,7 @@ from poolhub.common.network import Network
 TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "nginx.conf"
 VALUE = re.compile(r"@([a-z_]+)@")
 TLS, PLAIN = "@tls@", "@plain@"
+MAX_BUFFERED_BODY = 1024 * 1024  # bytes; a larger one lies on the disk until it is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def rendered(site: Site) -> str:
         "rest": site.rest,
         "socket_servers": "\n    ".join(f"server {each} max_fails=1 fail_timeout=2s;" for each in site.sockets),
         "max_body_bytes": str(site.max_body_bytes),
+        "buffered_body_bytes": str(min(site.max_body_bytes, MAX_BUFFERED_BODY)),
         "server_name": site.server_name,
         "plain_listen": site.plain_listen,
         "coordinator_allowlist": _allow(site.coordinator_allowlist),
