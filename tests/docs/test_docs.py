@@ -165,6 +165,7 @@ def test_every_route_has_its_place() -> None:
 def test_every_metric_has_its_row() -> None:
     ours = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
     names = {f"{each._name}{'_total' if each._type == 'counter' else ''}" for each in ours}
+    names |= set(re.findall(r'"(poolhub_\w+)"', (ROOT / "poolhub" / "gauges.py").read_text()))
     rows = re.findall(r"^\| `(poolhub_\w+)", section(OPERATING, "Metrics", 2), re.MULTILINE)
     assert set(rows) == names
 
