@@ -48,6 +48,8 @@ class Found:
     took_s: float
 
 
+RESERVE_TRIES = 8
+
 # looked up once: finding a label's counter costs more than counting
 MATCHED, EMPTY = (MATCH_REQUESTS.labels(outcome=outcome) for outcome in ("matched", "empty"))
 REJECTIONS = {name: MATCH_REJECTIONS.labels(constraint=name) for name in CONSTRAINTS}
@@ -56,8 +58,8 @@ REJECTIONS = {name: MATCH_REJECTIONS.labels(constraint=name) for name in CONSTRA
 def match_find(*, request: MatchRequest) -> MatchAnswer:
     """The best candidates for a job, and a slot of the first: held, or reserved where that is asked.
 
-    With reservations in this process, scoring and the slot are one step under the registry's lock; where several
-    processes share them, the store alone decides, and a loser gets the next candidate.
+    Scoring and the slot are one step under the registry's lock, so no two matches of this process take the same slot;
+    over several processes the store alone decides, and a loser ranks anew.
     Raises Unavailable where a reservation is asked for that cannot be decided or kept.
     """
     started = time.perf_counter()
@@ -133,19 +135,21 @@ def _find(request: MatchRequest) -> Found:
         reservations_writable()
         runtime.catch_up()  # what other processes have reserved and released until now counts
     granted: Reservation | None = None
-    with registry.lock:
-        now = clock.now()
-        with ledger.without(request.job_id, now=now):
-            result = pipeline.match(registry, query, now=now)
-        if reserving and not ledger.remote:
-            granted = _reserve(ledger, request, result, now)
-        elif not request.dry_run and not reserving and settings.SOFT_HOLD_MS:
-            offered = [each.miner_id for each in result.candidates]
-            ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
-    if reserving and ledger.remote:  # asked without the lock: it is across the network
-        granted = _reserve(ledger, request, result, now)
-    if granted is not None:
-        result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
+    for _ in range(RESERVE_TRIES):
+        with registry.lock:
+            now = clock.now()
+            with ledger.without(request.job_id, now=now):
+                result = pipeline.match(registry, query, now=now)
+            if reserving:
+                granted = _reserve(ledger, request, result, now)
+                if granted is not None:
+                    result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
+            elif not request.dry_run and settings.SOFT_HOLD_MS:
+                offered = [each.miner_id for each in result.candidates]
+                ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
+        if granted is not None or not reserving or not result.candidates:
+            break
+        runtime.catch_up()  # other processes were quicker: their reservations count in the next ranking
     return Found(request, result, granted, now, time.perf_counter() - started)
 
 
@@ -188,7 +192,7 @@ def _with_first(
     """The same answer with this miner first, eligible or not: the job holds a slot of it."""
     first = next((each for each in result.candidates if each.miner_id == miner_id), None)
     if first is None:
-        with registry.lock, ledger.without(job_id, now=now):
+        with ledger.without(job_id, now=now):
             first = pipeline.candidate(registry, query, miner_id, now=now)
     if first is None:
         return result

@@ -52,8 +52,6 @@ def once_filled(work: Callable[[], T]) -> T:
 
 
 class ReservationStore(Protocol):
-    remote: bool  # across the network: slow, perhaps away, shared with other processes
-
     def take(self, *, job_id: str, places: Sequence[Place], ttl_ms: int, now: float) -> Reservation | None:
         """One slot of the first place that has one, or the reservation the job has already; None where all are full."""
 

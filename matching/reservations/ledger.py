@@ -1,9 +1,9 @@
 """Who occupies what by the hub's own doing: live reservations and holds, and their count in the registry's `own`,
 which nothing else writes.
 
-Guarantee. Every change happens under the registry's lock; with a store in this process a match and the slot that it
-takes are one step. What runs out is out at its time: the registry asks the ledger to expire before whatever depends on
-it. A job has at most one hold or one reservation, never both.
+Guarantee. Every change happens under the registry's lock, the call of the store too: in one process a match and the
+slot that it takes are one step. What runs out is out at its time: the registry asks the ledger to expire before
+whatever depends on it. A job has at most one hold or one reservation, never both.
 
 With other processes: what happens to a job here is told to them, and what they tell is applied here (`apply`), in any
 order. Reservations are decided by the store alone; here they are counted, in their newest state (`count`).
@@ -12,12 +12,13 @@ order. Reservations are decided by the store alone; here they are counted, in th
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count as counting
 
 from matching.reservations.base import Place, Reservation, ReservationStore
 from matching.reservations.holds import KEPT_S, Happening, Hold, Job, Offered, Outcome, Told, Was
 from miners.registry.store import Registry
+from poolhub.common.errors import Unavailable
 
 SPARE_ENDS = 1024
 
@@ -48,11 +49,6 @@ class Ledger:
     def store(self) -> ReservationStore:
         """What decides; here it is only counted."""
         return self._store
-
-    @property
-    def remote(self) -> bool:
-        """Whether the store is across the network: it must not be asked with the registry's lock held."""
-        return self._store.remote
 
     def reservation_of(self, job_id: str, *, now: float) -> Reservation | None:
         """As far as this process knows."""
@@ -89,16 +85,17 @@ class Ledger:
         with self._registry.lock:
             with self.without(job_id, now=now):
                 places = [Place(each, self._limit(each, job_id)) for each in candidates]
-            if not self._store.remote:
-                return self._took(job_id, self._store.take(job_id=job_id, places=places, ttl_ms=ttl_ms, now=now), now)
-        made = self._store.take(job_id=job_id, places=places, ttl_ms=ttl_ms, now=now)
-        with self._registry.lock:
-            return self._took(job_id, made, now)
+                made = self._store.take(job_id=job_id, places=places, ttl_ms=ttl_ms, now=now)
+            if made is not None:
+                if self._hold_of(job_id) is not None:
+                    self._happen(job_id, Was(self._stamped(now), None))
+                self.count(made, now=now)
+            return made
 
     # ---- for the coordinator
 
     def renew(self, reservation_id: str, *, ttl_ms: int | None, now: float) -> Reservation | None:
-        with self._store_held():
+        with self._registry.lock:
             renewed = self._store.renew(reservation_id, ttl_ms=ttl_ms, now=now)
             if renewed is not None:
                 self.count(renewed, now=now)
@@ -106,12 +103,12 @@ class Ledger:
 
     def release(self, reservation_id: str, *, now: float) -> None:
         """Harmless where it is gone already."""
-        with self._store_held():
+        with self._registry.lock:
             self._store.release(reservation_id, now=now)
             self.uncount(reservation_id, now=now)
 
     def live(self, *, now: float) -> list[Reservation]:
-        with self._store_held():
+        with self._registry.lock:
             return self._store.live(now=now)
 
     def settle(self, job_id: str, miner_id: str, outcome: Outcome, *, now: float) -> Reservation | None:
@@ -123,7 +120,7 @@ class Ledger:
                 self._happen(job_id, Told(self._stamped(now), miner_id, outcome, now + self._job_ttl_s))
         if outcome is Outcome.ACCEPTED:
             return None
-        with self._store_held():
+        with self._registry.lock:
             reservation = self._store.of_job(job_id, now=now)  # after the hold: the store may be away
             if reservation is None or (outcome is Outcome.REJECTED and reservation.miner_id != miner_id):
                 return None
@@ -148,7 +145,7 @@ class Ledger:
         for job in [job for job in self._jobs.values() if job.hold is not None and job.hold.miner_id == miner_id]:
             self._apply(job.job_id, Was(job.newest_at, None))
         for each in [each for each in self._reservations.values() if each.miner_id == miner_id]:
-            if not self._store.remote:
+            with suppress(Unavailable):  # then it ends at its time
                 self._store.release(each.id, now=each.expires_at - 1)
             self._drop(each.id)
 
@@ -194,15 +191,6 @@ class Ledger:
 
     # ---- inside
 
-    @contextmanager
-    def _store_held(self) -> Iterator[None]:
-        """A store in this process is asked under the registry's lock; one across the network without."""
-        if self._store.remote:
-            yield
-            return
-        with self._registry.lock:
-            yield
-
     def _limit(self, miner_id: str, job_id: str) -> int:
         """Live reservations that a miner may have: its slots without holds and foreign jobs.
 
@@ -211,13 +199,6 @@ class Ledger:
         own = self._by_job.get(job_id)
         mine = own is not None and own.miner_id == miner_id
         return self._registry.room(miner_id) + self._reserved[miner_id] - mine
-
-    def _took(self, job_id: str, made: Reservation | None, now: float) -> Reservation | None:
-        if made is not None:
-            if self._hold_of(job_id) is not None:
-                self._happen(job_id, Was(self._stamped(now), None))
-            self.count(made, now=now)
-        return made
 
     def _hold_of(self, job_id: str) -> Hold | None:
         job = self._jobs.get(job_id)

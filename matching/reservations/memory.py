@@ -11,8 +11,6 @@ SPARE = 1024
 
 
 class MemoryStore:
-    remote = False
-
     def __init__(self, reservations: Iterable[Reservation] = ()) -> None:
         self._lock = threading.RLock()
         self._by_id: dict[str, Reservation] = {}

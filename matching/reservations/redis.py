@@ -50,8 +50,6 @@ class RedisStore:
     server_time : False lets the callers' `now` count instead, for tests with a clock of their own.
     """
 
-    remote = True
-
     def __init__(
         self,
         client: Redis,
