@@ -15,6 +15,8 @@ from poolhub.common import clock
 from tests.hub import LiveHub
 from tests.miners.registry.builders import row
 
+pytestmark = pytest.mark.django_db(transaction=True)  # the ledger reads open reservations at its start
+
 URL = "/v1/metrics"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
