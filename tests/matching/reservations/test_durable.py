@@ -20,14 +20,13 @@ from matching.reservations.base import Place, ReservationStore, once_filled
 from matching.reservations.durable import owed
 from matching.reservations.memory import MemoryStore
 from matching.reservations.redis import RedisStore
-from matching.reservations.runtime import get_ledger, open_ledger
+from matching.reservations.runtime import attach_to, get_ledger
 from matching.reservations.table import reservations_open, reservations_write
 from miners.registry import runtime
 from poolhub.settings import REDIS_OPTIONS
 from tests.feedback.builders import send
-from tests.hub import free_port
 from tests.matching.builders import COORDINATOR, add, ask, first, match, own, reservations, reserve
-from tests.matching.reservations.stores import before_statement, failing
+from tests.matching.reservations.stores import before_statement, failing, redis_server
 from tests.miners.builders import register
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,7 +83,7 @@ class InRedis:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(port=free_port()) as made:
+    with redis_server() as made:
         yield made
 
 
@@ -149,7 +148,7 @@ def restart(kind: Any) -> None:
     registry = runtime.new_registry()
     runtime.set_registry(registry)
     add_slot()
-    registry.ledger = open_ledger(registry, kind.store())
+    attach_to(registry, kind.store())
 
 
 # ---- the copy follows

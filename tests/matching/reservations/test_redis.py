@@ -24,6 +24,7 @@ from poolhub.common.errors import Unavailable
 from poolhub.settings import REDIS_OPTIONS
 from tests.effort import effort
 from tests.hub import free_port
+from tests.matching.reservations.stores import redis_server
 from tests.waiting import until
 
 pytestmark = pytest.mark.pure  # the storage under test makes no difference
@@ -34,7 +35,7 @@ EVENTS = "{t}:events"
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(port=free_port()) as server:
+    with redis_server() as server:
         yield server
 
 

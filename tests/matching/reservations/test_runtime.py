@@ -16,8 +16,8 @@ from matching.reservations.table import reservations_end, reservations_write
 from miners.registry import runtime
 from miners.registry.bus import EVENTS
 from poolhub.common import clock, redis
-from tests.hub import free_port
 from tests.matching.builders import add, own
+from tests.matching.reservations.stores import redis_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +38,7 @@ def real_time() -> Iterator[None]:
 
 @pytest.fixture
 def server(settings) -> Iterator[ValkeyServer]:
-    with ValkeyServer(port=free_port()) as made:
+    with redis_server() as made:
         settings.REDIS_URL = made.connection_url
         redis.client.cache_clear()
         yield made
