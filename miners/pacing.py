@@ -56,7 +56,7 @@ def pace() -> Pace:
 
 def repace(registry: Registry | None = None) -> bool:
     """Fit the rhythm to the number of miners that are live; True where it changed."""
-    registry = registry or get_registry()
+    registry = get_registry() if registry is None else registry  # an empty one is false
     counts = registry.counts(now=clock.now()).values()
     live = sum(number for states in counts for state, number in states.items() if state is not State.OFFLINE)
     rhythm_s = next_heartbeat_s(settings.SESSION_TTL_SEC)

@@ -4,6 +4,7 @@ import pytest
 
 from miners import pacing
 from miners.pacing import stretch
+from miners.registry import runtime
 from miners.registry.runtime import get_registry
 from tests.miners.builders import register
 
@@ -34,6 +35,14 @@ def test_no_limit_is_no_stretch() -> None:
 def test_whatever_was_held_the_rate_stays_below_the_limit(held) -> None:
     for live in range(0, 50_000, 500):
         assert live / (20 * stretch(live, rhythm_s=20, limit_per_s=100, held=held)) <= 100 * (1 + 1e-9)
+
+
+def test_a_registry_without_miners_is_fitted_itself_and_no_other_asked_for(monkeypatch) -> None:
+    monkeypatch.setattr(runtime, "_registry", None)  # another would have to be loaded, without a database
+    empty = runtime.new_registry()
+    empty.set_stretch(2.0)
+    assert pacing.repace(empty)
+    assert empty.stretch == 1.0
 
 
 @pytest.mark.django_db(transaction=True)
