@@ -182,7 +182,7 @@ def catch_up() -> None:
 
 
 def attach(name: str, attach: Callable[[Registry], object]) -> None:
-    """Call this with the registry once it is loaded, before anybody gets it and the bus applies anything to it."""
+    """Call this with the registry once it is loaded, before the bus applies anything to it."""
     _attached[name] = attach
 
 
@@ -213,14 +213,13 @@ def _open() -> Registry:
             if joined is not None:
                 joined.mark()
             loader.load(registry, now=clock.now())
-            _bus = joined
+            _registry, _write_behind, _bus = registry, WriteBehind(registry), joined
             try:
                 for attach_to in _attached.values():
                     attach_to(registry)
-            except BaseException:
-                _bus = None
+            except BaseException:  # the next caller begins anew
+                _registry = _write_behind = _bus = None
                 raise
-            _registry, _write_behind = registry, WriteBehind(registry)
             if joined is not None:
                 joined.start()
             logger.info("registry loaded: %d miners", len(registry))

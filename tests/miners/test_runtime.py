@@ -3,11 +3,13 @@
 import threading
 
 import pytest
+from django.db import OperationalError
 from django.db import connections as databases
 
 from miners.models import MinerStatus
 from miners.registry import runtime
 from miners.registry.records import Report
+from miners.registry.store import Registry
 from poolhub.common import clock
 from tests.miners.builders import register
 
@@ -104,3 +106,21 @@ def test_a_forked_child_starts_without_a_registry_and_with_every_job(background,
 
 def test_one_process_does_not_lag() -> None:
     assert runtime.lag_ms() == 0.0
+
+
+def test_where_something_cannot_be_attached_the_next_caller_begins_anew(background, monkeypatch) -> None:
+    """As where the database goes away between the miners and the reservations."""
+    tries = []
+
+    def attach(registry: Registry) -> None:
+        tries.append(registry)
+        if len(tries) == 1:
+            raise OperationalError
+
+    monkeypatch.setattr(runtime, "_attached", {"one": attach})
+    runtime.reset()
+    with pytest.raises(OperationalError):
+        runtime.get_registry()
+    assert runtime.loaded() is None
+    assert runtime.get_registry() is tries[1]
+    assert background._thread is not None
