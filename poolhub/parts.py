@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 REST_WORKERS, SOCKET_PROCESSES = 2, 2
 NGINX_SHIFT = 10  # in a cluster nginx is so far above the REST port
@@ -25,7 +24,7 @@ def ports_from(first: int, socket_processes: int = SOCKET_PROCESSES) -> Ports:
 def rest_command(host: str, port: int) -> list[str]:
     """granian. Its back-pressure counts connections, idle ones too; while a body comes in, it holds a thread."""
     return [
-        *_tool("granian"), "--interface", "wsgi", "--factory", "--host", host, "--port", str(port),
+        *module("granian"), "--interface", "wsgi", "--factory", "--host", host, "--port", str(port),
         "--workers", str(REST_WORKERS), "--blocking-threads", "8", "--backpressure", "512", "--http", "1", "--no-ws",
         "--workers-kill-timeout", "15", "--no-access-log", "poolhub.wsgi:worker",
     ]  # fmt: skip
@@ -34,7 +33,7 @@ def rest_command(host: str, port: int) -> list[str]:
 def socket_command(host: str, port: int) -> list[str]:
     """uvicorn. At level info it would log each socket's address, in which older miners send their token."""
     return [
-        *_tool("uvicorn"), "--host", host, "--port", str(port), "--workers", "1", "--loop", "uvloop",
+        *module("uvicorn"), "--host", host, "--port", str(port), "--workers", "1", "--loop", "uvloop",
         "--http", "httptools", "--ws", "websockets-sansio", "--ws-max-size", "65536",
         "--ws-per-message-deflate", "false", "--ws-ping-interval", "20", "--ws-ping-timeout", "20",
         "--lifespan", "on", "--timeout-graceful-shutdown", "10", "--no-proxy-headers", "--no-server-header",
@@ -55,5 +54,6 @@ def reached(host: str, port: int) -> str:
     return bound({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - it is not bound here
 
 
-def _tool(name: str) -> Sequence[str]:
-    return (str(Path(sys.executable).with_name(name)),)
+def module(name: str) -> Sequence[str]:
+    """Run as a module: a script names the interpreter that it was installed with, wherever that is by now."""
+    return sys.executable, "-m", name
