@@ -1,6 +1,7 @@
-"""Processes that one process starts, watches and ends."""
+"""Processes that one process starts, watches and ends. Should it be killed itself, Linux asks them to end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
+TIED = ("setpriv", "--pdeathsig", "TERM", "--") if shutil.which("setpriv") else ()  # a part of util-linux
 
 
 class Child:
@@ -27,7 +29,7 @@ class Child:
         self.name = name
         self._gentle = gentle
         self.process = subprocess.Popen(  # noqa: S603 - our own command
-            command,
+            [*TIED, *command],
             cwd=ROOT,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic, time
 
@@ -47,8 +48,10 @@ def run(*, kept_in: Path | None, stop: threading.Event, tell: Tell) -> int:
         env = {**os.environ, **addresses, "PYTHONUNBUFFERED": "1"}
         if not stop.is_set():
             migrate(env)
+        if stop.is_set():
+            return 0
         if with_nginx and not settings.TRUSTED_PROXIES:
-            env["TRUSTED_PROXIES"] = "127.0.0.1,::1"
+            env["TRUSTED_PROXIES"] = ",".join(own_addresses())
         env[multiproc.VARIABLE] = str(metrics)
         return Cluster(env=env, ports=ports, folder=folder, with_nginx=with_nginx, tell=tell).run(stop)
 
@@ -65,6 +68,15 @@ def check_ports(ports: parts.Ports, *, with_nginx: bool) -> None:
                 tried.bind((host, port))
             except OSError as error:
                 raise ClusterFailed(f"port {port} of {host} cannot be had: {error.strerror}") from None
+
+
+def own_addresses() -> list[str]:
+    """From where nginx on this machine reaches the other parts."""
+    found = ["127.0.0.1", "::1"]
+    with suppress(ValueError):  # a name
+        bound_to = ip_address(_host())
+        found += [] if bound_to.is_unspecified or bound_to.is_loopback else [str(bound_to)]
+    return found
 
 
 @contextmanager

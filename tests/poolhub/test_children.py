@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from poolhub.children import Child
+from tests.hub import ROOT
 from tests.multiprocess.cluster import eventually
 
 pytestmark = pytest.mark.pure
@@ -63,6 +65,25 @@ def test_what_does_not_end_is_killed_with_all_that_it_has_started() -> None:
     assert started.code == 137
     below = int(told[0].rpartition(" ")[2])
     eventually(lambda: not is_running(below), 10, "what it has started is gone")
+
+
+PARENT = """
+import os, signal, sys
+from poolhub.children import Child
+started = Child("name", [sys.executable, "-c", "import signal; signal.pause()"], env=dict(os.environ), tell=print)
+print(started.process.pid, flush=True)
+signal.pause()
+"""
+
+
+def test_it_ends_with_a_parent_that_is_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert is_running(pid)
+    parent.kill()
+    parent.communicate()
+    eventually(lambda: not is_running(pid), 10, "the child is gone")
 
 
 def is_running(pid: int) -> bool:
