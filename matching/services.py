@@ -13,7 +13,8 @@ from matching.records import Matched, records
 from matching.reservations.base import Reservation, once_filled
 from matching.reservations.durable import reservation_end, reservations_keep
 from matching.reservations.ledger import Ledger
-from matching.reservations.runtime import get_ledger
+from matching.reservations.runtime import claims_lost, get_ledger, position
+from matching.reservations.sharing import Claim, claim_of
 from matching.reservations.table import reservations_writable
 from matching.scoring import pipeline
 from matching.scoring.filters import CONSTRAINTS
@@ -44,11 +45,12 @@ class Found:
     request: MatchRequest
     result: MatchResult
     granted: Reservation | None
+    claim: Claim | None
     at: float  # epoch seconds
     took_s: float
 
 
-RESERVE_TRIES = 8
+TRIES = 8  # where other processes take slots at the same moment
 
 # looked up once: finding a label's counter costs more than counting
 MATCHED, EMPTY = (MATCH_REQUESTS.labels(outcome=outcome) for outcome in ("matched", "empty"))
@@ -59,7 +61,8 @@ def match_find(*, request: MatchRequest) -> MatchAnswer:
     """The best candidates for a job, and a slot of the first: held, or reserved where that is asked.
 
     Scoring and the slot are one step under the registry's lock, so no two matches of this process take the same slot;
-    over several processes the store alone decides, and a loser ranks anew.
+    over several processes the store decides on reservations, and the order of the event stream on holds: a loser
+    ranks anew.
     Raises Unavailable where a reservation is asked for that cannot be decided or kept.
     """
     started = time.perf_counter()
@@ -74,11 +77,15 @@ def match_batch(*, requests: Sequence[Raw]) -> list[MatchAnswer | HubError]:
     The reservations are stored in one go.
     """
     found: list[Found | HubError] = []
+    since = position()
     for raw in requests:
         try:
-            found.append(once_filled(partial(_find, codec.decode(bytes(raw), MatchRequest))))
+            found.append(once_filled(partial(_rank, codec.decode(bytes(raw), MatchRequest))))
         except HubError as error:
             found.append(error)
+    claims = [each.claim for each in found if isinstance(each, Found) and each.claim]
+    lost = claims_lost(claims, since=since)
+    found = [_find(each.request) if isinstance(each, Found) and each.claim in lost else each for each in found]
     granted = [each.granted for each in found if isinstance(each, Found) and each.granted]
     kept: Mapping[str, Reservation] | Unavailable
     try:
@@ -126,7 +133,18 @@ def reservation_answer(each: Reservation) -> ReservationAnswer:
 
 
 def _find(request: MatchRequest) -> Found:
-    """The slot is taken; a reservation may not be answered before it is kept."""
+    """The slot is taken, over all processes; a reservation may not be answered before it is kept."""
+    started = time.perf_counter()
+    for _ in range(TRIES):
+        since = position()
+        found = _rank(request)
+        if found.claim is None or not claims_lost([found.claim], since=since):
+            break
+    return replace(found, took_s=time.perf_counter() - started)
+
+
+def _rank(request: MatchRequest) -> Found:
+    """A reservation is taken; a hold is claimed, and other processes may have claimed the same slot."""
     started = time.perf_counter()
     query = query_of(request, default_weights=weights_by_default())
     reserving = bool(request.reserve) and not request.dry_run
@@ -134,8 +152,8 @@ def _find(request: MatchRequest) -> Found:
     if reserving:
         reservations_writable()
         runtime.catch_up()  # what other processes have reserved and released until now counts
-    granted: Reservation | None = None
-    for _ in range(RESERVE_TRIES):
+    granted, claim = None, None
+    for _ in range(TRIES):
         with registry.lock:
             now = clock.now()
             with ledger.without(request.job_id, now=now):
@@ -145,12 +163,11 @@ def _find(request: MatchRequest) -> Found:
                 if granted is not None:
                     result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
             elif not request.dry_run and settings.SOFT_HOLD_MS:
-                offered = [each.miner_id for each in result.candidates]
-                ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
+                claim = _hold(ledger, request, result, now)
         if granted is not None or not reserving or not result.candidates:
             break
         runtime.catch_up()  # other processes were quicker: their reservations count in the next ranking
-    return Found(request, result, granted, now, time.perf_counter() - started)
+    return Found(request, result, granted, claim, now, time.perf_counter() - started)
 
 
 def _told(found: Found, kept: Mapping[str, Reservation], *, started: float) -> MatchAnswer:
@@ -184,6 +201,12 @@ def _reserve(ledger: Ledger, request: MatchRequest, result: MatchResult, now: fl
     ttl_ms = DEFAULT_TTL_MS if request.reservation_ttl_ms is None else request.reservation_ttl_ms
     offered = [each.miner_id for each in result.candidates]
     return ledger.reserve(request.job_id, offered, ttl_ms=ttl_ms, now=now)
+
+
+def _hold(ledger: Ledger, request: MatchRequest, result: MatchResult, now: float) -> Claim | None:
+    offered = [each.miner_id for each in result.candidates]
+    happened = ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
+    return claim_of(ledger, request.job_id, happened)
 
 
 def _with_first(

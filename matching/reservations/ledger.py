@@ -50,6 +50,11 @@ class Ledger:
         """What decides; here it is only counted."""
         return self._store
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes hear of what happens to jobs here."""
+        return self._tell is not None
+
     def reservation_of(self, job_id: str, *, now: float) -> Reservation | None:
         """As far as this process knows."""
         with self._registry.lock:
@@ -61,7 +66,7 @@ class Ledger:
         """For the block, which the registry's lock covers, the job's own slot does not count against it."""
         with self._registry.lock:
             self.expire(now)
-            held = [each.miner_id for each in (self._hold_of(job_id), self._by_job.get(job_id)) if each]
+            held = [each.miner_id for each in (self.hold_of(job_id), self._by_job.get(job_id)) if each]
             for miner_id in held:
                 self._registry.add_own(miner_id, -1)
             try:
@@ -70,15 +75,19 @@ class Ledger:
                 for miner_id in held:
                     self._registry.add_own(miner_id, 1)
 
-    def hold(self, job_id: str, candidates: Sequence[str], *, ttl_ms: int, now: float) -> None:
+    def hold(self, job_id: str, candidates: Sequence[str], *, ttl_ms: int, now: float) -> Offered | None:
         """Keep a slot of the first candidate for a while: the job's hold moves there, its time starts anew.
 
         An accepted hold stays where it is; a job with a live reservation gets none; without a candidate it ends.
+        Returns what happened to the job, None where nothing did.
         """
         with self._registry.lock:
             self.expire(now)
-            if job_id not in self._by_job and (candidates or job_id in self._jobs):
-                self._happen(job_id, Offered(self._stamped(now), tuple(candidates), now + ttl_ms / 1000))
+            if job_id in self._by_job or not (candidates or job_id in self._jobs):
+                return None
+            offered = Offered(self._stamped(now), tuple(candidates), now + ttl_ms / 1000)
+            self._happen(job_id, offered)
+            return offered
 
     def reserve(self, job_id: str, candidates: Sequence[str], *, ttl_ms: int, now: float) -> Reservation | None:
         """A slot of the first candidate that has one, in place of the job's hold; None leaves the hold as it was."""
@@ -87,10 +96,15 @@ class Ledger:
                 places = [Place(each, self._limit(each, job_id)) for each in candidates]
                 made = self._store.take(job_id=job_id, places=places, ttl_ms=ttl_ms, now=now)
             if made is not None:
-                if self._hold_of(job_id) is not None:
+                if self.hold_of(job_id) is not None:
                     self._happen(job_id, Was(self._stamped(now), None))
                 self.count(made, now=now)
             return made
+
+    def hold_of(self, job_id: str) -> Hold | None:
+        """As far as this process knows."""
+        job = self._jobs.get(job_id)
+        return None if job is None else job.hold
 
     # ---- for the coordinator
 
@@ -116,7 +130,7 @@ class Ledger:
         with self._registry.lock:
             self.expire(now)
             # told even where no hold is known here: the process that gave it may be another one
-            if self._tell is not None or self._hold_of(job_id) is not None:
+            if self._tell is not None or self.hold_of(job_id) is not None:
                 self._happen(job_id, Told(self._stamped(now), miner_id, outcome, now + self._job_ttl_s))
         if outcome is Outcome.ACCEPTED:
             return None
@@ -199,10 +213,6 @@ class Ledger:
         own = self._by_job.get(job_id)
         mine = own is not None and own.miner_id == miner_id
         return self._registry.room(miner_id) + self._reserved[miner_id] - mine
-
-    def _hold_of(self, job_id: str) -> Hold | None:
-        job = self._jobs.get(job_id)
-        return None if job is None else job.hold
 
     def _stamped(self, now: float) -> float:
         return now if self._tell is None else self._registry.stamped(now)

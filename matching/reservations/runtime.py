@@ -8,13 +8,14 @@ from django.conf import settings
 
 from matching.reservations import sharing
 from matching.reservations.base import Reservation, ReservationStore, once_filled
-from matching.reservations.holds import Happening
+from matching.reservations.holds import Happening, Offered
 from matching.reservations.ledger import Ledger
 from matching.reservations.memory import MemoryStore
 from matching.reservations.redis import RedisStore
+from matching.reservations.sharing import Claim
 from matching.reservations.table import reservations_open, reservations_purge
 from miners.registry import runtime
-from miners.registry.bus import EVENTS, Bus
+from miners.registry.bus import EVENTS, Bus, StreamId
 from miners.registry.runtime import get_registry
 from miners.registry.store import Registry
 from poolhub.common import clock, redis
@@ -33,6 +34,24 @@ def attach(registry: Registry) -> Ledger:
     """The registry's ledger, made where there is none. Other processes' events are applied to it from then on."""
     runtime.every(PURGE_S, reservations_purge, "reservations-purge")
     return attach_to(registry, _store(), bus=runtime.bus())
+
+
+def claims_lost(claims: Sequence[Claim], *, since: StreamId | None) -> list[Claim]:
+    """Tell other processes of these holds; those for whose slot another process was quicker, counted as far as the
+    hub is one. Its only process, or one without Redis, is alone: none.
+
+    since: `position()` before the ranking.
+    """
+    bus = runtime.bus()
+    if bus is None or since is None or not claims:
+        return []
+    return sharing.outrun(get_ledger(), get_registry(), claims, bus.meanwhile(since))
+
+
+def position() -> StreamId | None:
+    """Up to where this process has applied what others did."""
+    bus = runtime.bus()
+    return None if bus is None else bus.position()
 
 
 def attach_to(registry: Registry, store: ReservationStore, *, bus: Bus | None = None) -> Ledger:
@@ -56,7 +75,11 @@ def attach_to(registry: Registry, store: ReservationStore, *, bus: Bus | None = 
 
 
 def _tell(bus: Bus) -> Callable[[str, Sequence[Happening]], None]:
-    return lambda job_id, happened: bus.publish(sharing.JOB, sharing.job_payload(job_id, happened))
+    def tell(job_id: str, happened: Sequence[Happening]) -> None:
+        claimed = any(isinstance(each, Offered) for each in happened)  # told at once by `claims_lost`
+        bus.publish(sharing.JOB, sharing.job_payload(job_id, happened), wake=not claimed)
+
+    return tell
 
 
 def _store() -> ReservationStore:

@@ -4,6 +4,7 @@ Reservations are told by the store, in the step that makes, renews or ends them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
@@ -11,7 +12,8 @@ from msgspec import Struct
 from matching.reservations.base import Reservation
 from matching.reservations.holds import Happening, Hold, Offered, Outcome, Told, Was
 from matching.reservations.ledger import Ledger
-from miners.registry.bus import Bus
+from miners.registry.bus import Bus, Event
+from miners.registry.store import Registry
 from poolhub.common import clock
 
 JOB, RESERVATION = "job", "reservation"
@@ -67,12 +69,15 @@ def job_payload(job_id: str, happened: Sequence[Happening]) -> bytes:
     return _encode(JobEvent(job_id, [_event_of(each) for each in happened]))
 
 
-def apply_job(ledger: Ledger, payload: bytes) -> None:
+def apply_job(ledger: Ledger, payload: bytes) -> Hold | None:
+    """The job's hold now."""
     told = _jobs.decode(payload)
     ledger.apply(told.job_id, [_happening_of(each) for each in told.happened])
+    return ledger.hold_of(told.job_id)
 
 
-def apply_reservation(ledger: Ledger, payload: bytes) -> None:
+def apply_reservation(ledger: Ledger, payload: bytes) -> Reservation | None:
+    """The job's reservation now."""
     told = _reservations.decode(payload)
     now = clock.now()
     if told.expires_at:
@@ -80,6 +85,50 @@ def apply_reservation(ledger: Ledger, payload: bytes) -> None:
         ledger.count(made, now=now)
     else:
         ledger.uncount(told.id, now=now)
+    return ledger.reservation_of(told.job_id, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A hold that was just given, on what this process knew then."""
+
+    job_id: str
+    miner_id: str
+    payload: bytes  # of the event that tells it
+
+
+def claim_of(ledger: Ledger, job_id: str, offered: Offered | None) -> Claim | None:
+    """None where the job holds nothing, or nobody else would hear of it."""
+    hold = ledger.hold_of(job_id)
+    if offered is None or hold is None or not ledger.shared:
+        return None
+    return Claim(job_id, hold.miner_id, job_payload(job_id, [offered]))
+
+
+def outrun(ledger: Ledger, registry: Registry, claims: Sequence[Claim], events: Sequence[Event]) -> list[Claim]:
+    """Those whose slot other processes had taken before: their jobs are to be ranked anew.
+
+    events: of the stream, from before the ranking until after these claims; their order decides who was first.
+    What other processes tell in them is applied.
+    """
+    own = {each.payload: each for each in claims}
+    taken: dict[str, str] = {}  # job -> miner, in other processes
+    contested: list[tuple[Claim, dict[str, str]]] = []
+    for event in events:
+        if event.ours:
+            claim = own.get(event.payload)
+            if claim is not None and claim.miner_id in taken.values():
+                contested.append((claim, dict(taken)))
+        elif event.kind in (JOB, RESERVATION):
+            slot = (apply_job if event.kind == JOB else apply_reservation)(ledger, event.payload)
+            if slot is not None:
+                taken[slot.job_id] = slot.miner_id
+    lost = []
+    for claim, before in contested:
+        later = sum(miner_id == claim.miner_id != before.get(job_id) for job_id, miner_id in taken.items())
+        if registry.room(claim.miner_id) + later < 0:
+            lost.append(claim)
+    return lost
 
 
 def resend(ledger: Ledger, bus: Bus) -> None:

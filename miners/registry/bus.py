@@ -20,7 +20,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from django.db import close_old_connections
 from redis import Redis
@@ -29,6 +30,7 @@ from redis.exceptions import RedisError
 from miners.registry import beats, merging
 from miners.registry.beats import UnknownFormat
 from miners.registry.store import Registry
+from poolhub.common.breaker import Breaker
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ IDLE_S = 1.0  # an empty batch so often
 BLOCK_MS = 500
 CATCH_UP_S = 0.25
 READ_COUNT = 500
+SEND_COUNT = 500
+MEANWHILE_COUNT = 1000
+REST_S = 1.0  # how long requests do without a Redis that failed
 KEEP_REPORTS_MS = 30_000
 KEEP_EVENTS = 50_000
 MAX_WAITING_EVENTS = 100_000
@@ -51,7 +56,7 @@ PREFIX = "{poolhub}:bus:"
 REPORTS, EVENTS, EPOCH = PREFIX + "reports", PREFIX + "events", PREFIX + "epoch"
 RESEND = b"resend"
 
-Handler = Callable[[bytes], None]
+Handler = Callable[[bytes], object]
 StreamId = bytes
 START: StreamId = b"0-0"
 
@@ -59,6 +64,14 @@ START: StreamId = b"0-0"
 def _order(position: StreamId) -> tuple[int, int]:
     first, _, second = position.partition(b"-")
     return int(first), int(second)
+
+
+class Event(NamedTuple):
+    """As it is on the stream."""
+
+    ours: bool
+    kind: str
+    payload: bytes
 
 
 class Bus:
@@ -86,6 +99,8 @@ class Bus:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._sending = threading.Lock()  # of events, whose numbers are their order
+        self._breaker = Breaker(rest_s=REST_S)
         self._told = 0  # events published
         self._seq = 0  # batches published
         self._resend_due = False
@@ -111,10 +126,38 @@ class Bus:
         """Publish once more what is known, for processes that may have missed it; in the publishing thread."""
         self._resenders.append(resend)
 
-    def publish(self, kind: str, payload: bytes) -> None:
-        """Never blocks, never fails; the order of calls is the order of events."""
+    def publish(self, kind: str, payload: bytes, *, wake: bool = True) -> None:
+        """Never blocks, never fails; the order of calls is the order of events.
+
+        wake: False where the caller calls `meanwhile` next, which publishes in the caller's thread.
+        """
         self._events.append((kind.encode(), payload))
-        self._wake.set()
+        if wake:
+            self._wake.set()
+
+    def position(self) -> StreamId:
+        """What is on the event stream up to here has been applied."""
+        return self._positions[EVENTS]
+
+    def meanwhile(self, since: StreamId) -> list[Event]:
+        """Publish what waits, and tell what came on the event stream after `since`, in its order, own events too:
+        the newest MEANWHILE_COUNT at most. Nothing of it is applied.
+
+        Nothing where Redis is away; what waits is then published later.
+        """
+        if not self._breaker.allows():
+            return []
+        try:
+            newest_first = self._send_events(self._asking(), since=since, wait_s=CATCH_UP_S)[-1]
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            if self._breaker.failed():
+                logger.warning("requests do without the bus: %s", error)
+            return []
+        self._breaker.worked()
+        return [
+            Event(int(fields[b"w"]) == self.writer, fields[b"k"].decode(), fields[b"p"])
+            for _, fields in reversed(newest_first)
+        ]
 
     def mark(self) -> None:
         """Read from here on: to be called before the database is read, whose rows the events after this bring up to
@@ -171,7 +214,8 @@ class Bus:
                 if client is None:
                     client = self._connect()
                     self._meet(client)
-                self._send_events(client)
+                while self._events:
+                    self._send_events(client)
                 now = time.monotonic()
                 if stopping or self._registry.outbox or now - sent_at >= IDLE_S:
                     self._send_reports(client)
@@ -200,13 +244,30 @@ class Bus:
         """Agree on the streams' epoch; a new one means that Redis has lost what was in them."""
         client.set(EPOCH, secrets.token_hex(8), nx=True)
 
-    def _send_events(self, client: Redis) -> None:
-        while self._events:
-            kind, payload = self._events[0]
-            fields: dict[Any, Any] = {b"w": self.writer, b"n": self._told + 1, b"k": kind, b"p": payload}
-            client.xadd(EVENTS, fields, maxlen=KEEP_EVENTS, approximate=True)
-            self._told += 1
-            self._events.popleft()
+    def _send_events(self, client: Redis, *, since: StreamId | None = None, wait_s: float = -1) -> Sequence[Any]:
+        """What waits, in one go; with `since`, the last answer is what has come after it, newest first.
+
+        Raises TimeoutError where another thread sends for longer than wait_s.
+        """
+        if not self._sending.acquire(timeout=wait_s):
+            raise TimeoutError("another thread waits for Redis")
+        try:
+            waiting = list(islice(self._events, SEND_COUNT))
+            if not waiting and since is None:
+                return ()
+            with client.pipeline(transaction=False) as pipe:
+                for number, (kind, payload) in enumerate(waiting, self._told + 1):
+                    fields: dict[Any, Any] = {b"w": self.writer, b"n": number, b"k": kind, b"p": payload}
+                    pipe.xadd(EVENTS, fields, maxlen=KEEP_EVENTS, approximate=True)
+                if since is not None:
+                    pipe.xrevrange(EVENTS, min=b"(" + since, count=MEANWHILE_COUNT)
+                answers: Sequence[Any] = pipe.execute()
+            self._told += len(waiting)
+            for _ in waiting:
+                self._events.popleft()
+            return answers
+        finally:
+            self._sending.release()
 
     def _send_reports(self, client: Redis) -> None:
         waiting = self._registry.outbox
@@ -239,9 +300,10 @@ class Bus:
         if waiting is not None and len(waiting) > MAX_WAITING_REPORTS:
             waiting.clear()
             self._resend_due = True
-        while len(self._events) > MAX_WAITING_EVENTS:
-            self._events.popleft()
-            self._told += 1  # seen by the others as a jump
+        with self._sending:
+            while len(self._events) > MAX_WAITING_EVENTS:
+                self._events.popleft()
+                self._told += 1  # seen by the others as a jump
 
     # ---- applying
 
@@ -301,17 +363,22 @@ class Bus:
 
     def _apply_events(self, entries: Sequence[tuple[StreamId, dict[bytes, bytes]]]) -> None:
         for position, fields in entries:
-            self._positions[EVENTS] = position
-            writer, number = int(fields[b"w"]), int(fields[b"n"])
-            if writer == self.writer:
-                continue
-            self._count(writer, 1, number)
-            if fields[b"k"] == RESEND:
-                self._resend_due = True
-                continue
-            handler = self._handlers.get(fields[b"k"])
-            if handler is not None:  # a newer version may tell what this one does not know
-                handler(fields[b"p"])
+            try:
+                self._apply_event(fields)
+            finally:  # one that cannot be applied is passed over
+                self._positions[EVENTS] = position
+
+    def _apply_event(self, fields: dict[bytes, bytes]) -> None:
+        writer, number = int(fields[b"w"]), int(fields[b"n"])
+        if writer == self.writer:
+            return
+        self._count(writer, 1, number)
+        if fields[b"k"] == RESEND:
+            self._resend_due = True
+            return
+        handler = self._handlers.get(fields[b"k"])
+        if handler is not None:  # a newer version may tell what this one does not know
+            handler(fields[b"p"])
 
     def _apply_reports(self, entries: Sequence[tuple[StreamId, dict[bytes, bytes]]]) -> None:
         for position, fields in entries:

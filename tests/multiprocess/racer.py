@@ -172,6 +172,41 @@ def in_hub(race: Race) -> Desk:
     return Hub()
 
 
+def in_hub_with_holds(race: Race) -> Desk:
+    """What the views call, for jobs that reserve nothing: each answer holds a slot of its first candidate."""
+    from django.conf import settings
+
+    from matching.reservations.holds import Outcome
+    from matching.reservations.runtime import get_ledger
+    from matching.serializers import MatchRequest, Requirements
+    from matching.services import match_find
+    from miners.registry import runtime
+    from poolhub.common import clock
+    from tests.miners.registry.builders import row
+
+    settings.SOFT_HOLD_MS = race.ttl_ms
+    registry, now = runtime.get_registry(), time.time()
+    for miner_id, slots in race.slots.items():
+        registry.upsert(row(miner_id, max_parallel=slots), now=now, last_seen=now)
+    given: dict[str, Given] = {}
+
+    class Holds:
+        def take(self, job_id: str, order: Sequence[str], ttl_ms: int) -> Taken | None:
+            if job_id in given:  # asked again, a hold may move
+                return given[job_id]
+            wanted = Requirements(exclude_miners=list(order[: len(order) // 2]))
+            found = match_find(request=MatchRequest(job_id=job_id, top_k=50, requirements=wanted)).candidates
+            if not found:
+                return None
+            given[job_id] = Given(job_id, found[0].miner_id)
+            return given[job_id]
+
+        def release(self, reservation_id: str) -> None:
+            get_ledger().settle(reservation_id, given[reservation_id].miner_id, Outcome.FAILED, now=clock.now())
+
+    return Holds()
+
+
 class CheckThenAct:
     """How not to do it: look whether there is room, then take it. The control, which must be caught."""
 
@@ -200,7 +235,12 @@ class Given(Struct):
     miner_id: str
 
 
-KINDS: dict[str, Callable[[Race], Desk]] = {"store": in_store, "hub": in_hub, "check-then-act": CheckThenAct}
+KINDS: dict[str, Callable[[Race], Desk]] = {
+    "store": in_store,
+    "hub": in_hub,
+    "holds": in_hub_with_holds,
+    "check-then-act": CheckThenAct,
+}
 
 
 def main(config: str) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -93,6 +93,25 @@ def race(
     return Outcome([msgspec.json.decode(each, type=Went) for each in said], most_at_once(held), len(held))
 
 
+@contextmanager
+def hub_environment(server: ValkeyServer) -> Iterator[dict[str, str]]:
+    """For processes of one hub, with a database of their own."""
+    with fresh_database() as dsn:
+        env = {
+            **os.environ,
+            "TEST_DB_DSN": dsn,
+            "TEST_REDIS_URL": f"redis://127.0.0.1:{server._desired_port}/0",
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "SESSION_TTL_SEC": "86400",
+            "HEARTBEAT_GRACE_SEC": "86400",
+            "MATCH_RECORD_SAMPLE": "0",
+        }
+        subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"], env=env, check=True, timeout=120
+        )
+        yield env
+
+
 def read(folder: Path) -> Iterator[Held]:
     for number in range(PROCESSES):
         for line in (folder / f"held-{number}").read_text().splitlines():
@@ -139,6 +158,15 @@ def test_a_store_that_checks_and_then_acts_is_caught(server, tmp_path) -> None:
     assert any(done.most[miner_id] > slots for miner_id, slots in SLOTS.items())
 
 
+def test_no_slot_is_held_for_two_jobs_at_once(server, tmp_path) -> None:
+    attempts = 500 * TIMES[PROFILE]
+    with hub_environment(server) as env:
+        done = race("holds", server, tmp_path, attempts=attempts, **env)
+    assert done.most == SLOTS
+    assert done.total("granted") == done.held > attempts / 2
+    assert done.total("full") > attempts / 2  # there was a race
+
+
 def test_the_hub_never_gives_more_than_there_is_though_redis_loses_everything_again_and_again(server, tmp_path) -> None:
     """Flushed, without its scripts, killed, and with an older snapshot brought back, each some times a race."""
     losses = 0
@@ -160,19 +188,7 @@ def test_the_hub_never_gives_more_than_there_is_though_redis_loses_everything_ag
                 losses += 1
 
     attempts = 800 * TIMES[PROFILE]
-    with fresh_database() as dsn:
-        env = {
-            **os.environ,
-            "TEST_DB_DSN": dsn,
-            "TEST_REDIS_URL": f"redis://127.0.0.1:{server._desired_port}/0",
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "SESSION_TTL_SEC": "86400",
-            "HEARTBEAT_GRACE_SEC": "86400",
-            "MATCH_RECORD_SAMPLE": "0",
-        }
-        subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"], env=env, check=True, timeout=120
-        )
+    with hub_environment(server) as env:
         done = race("hub", server, tmp_path, attempts=attempts, meanwhile=lose, **env)
     assert done.most == SLOTS
     assert losses >= 8
