@@ -9,6 +9,10 @@ class MinersConfig(AppConfig):
         # imported here: models are there only now
         from miners import pacing  # noqa: PLC0415
         from miners.registry import runtime  # noqa: PLC0415
+        from miners.services import delivery  # noqa: PLC0415
 
         runtime.attach("pace", pacing.repace)
         runtime.every(pacing.REPACE_S, pacing.repace, "pace")
+        runtime.attach("commands", delivery.join)
+        runtime.every(delivery.LOOK_S, delivery.delivery.run, delivery.JOB)
+        runtime.every(delivery.EXPIRE_S, delivery.commands_expire, "commands-expire")

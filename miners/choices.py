@@ -23,3 +23,6 @@ class CommandStatus(models.TextChoices):
     ACKED = "acked"
     FAILED = "failed"
     EXPIRED = "expired"
+
+
+OPEN_STATUSES = (CommandStatus.PENDING, CommandStatus.SENT)  # not answered, and not too late

@@ -6,9 +6,11 @@ still arrives on it is applied.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 ENDED = 4401
 DISABLED = 4403
@@ -17,6 +19,15 @@ TOO_LARGE = 4413
 TOO_MANY = 4429
 INVALID = 4400
 RESTART = 4012
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """As a miner is told it."""
+
+    id: UUID
+    name: str
+    args: dict[str, object]
 
 
 class Socket(Protocol):
@@ -30,6 +41,9 @@ class Socket(Protocol):
 
     def pace(self) -> None:
         """Tell the miner its rhythm; called on the socket's own loop."""
+
+    def command(self, commands: Sequence[Command]) -> None:
+        """Tell the miner those that it was not told over this socket yet; called on the socket's own loop."""
 
 
 _lock = threading.Lock()
@@ -83,6 +97,25 @@ def pace_all() -> int:
     for socket in sockets:
         _call(socket, socket.pace)
     return len(sockets)
+
+
+def command(miner_id: str, commands: Sequence[Command]) -> None:
+    """Have the miner's socket tell it these, where it is in this process."""
+    with _lock:
+        socket = _open.get(miner_id)
+    if socket is not None:
+        _call(socket, socket.command, commands)
+
+
+def has(miner_id: str) -> bool:
+    with _lock:
+        return miner_id in _open
+
+
+def miners() -> set[str]:
+    """Whose sockets are in this process."""
+    with _lock:
+        return set(_open)
 
 
 def count() -> int:

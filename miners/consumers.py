@@ -7,10 +7,11 @@ broken message never ends the consumer. Only the lease says whether a miner live
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qs
+from uuid import UUID
 
 import msgspec
 from channels.consumer import AsyncConsumer
@@ -19,10 +20,13 @@ from msgspec import Meta
 
 from miners import connections, pacing
 from miners.authentication import Session, Standing, session_read, session_standing, standing
+from miners.connections import Command
+from miners.profile import refuse, unsafe_texts
 from miners.registry.records import Report
 from miners.registry.runtime import get_registry, loaded, socket_tell
 from miners.reports import socket_report
-from miners.serializers import Heartbeat
+from miners.serializers import CommandAck, Heartbeat, SocketMessage
+from miners.services.delivery import Answer, delivery
 from miners.services.telemetry import socket_report_apply
 from miners.throttle import TokenBucket
 from poolhub.common import clock, codec
@@ -37,6 +41,7 @@ AwareTime = Annotated[datetime, Meta(tz=True)]
 MAX_MESSAGE_BYTES = 16 * 1024
 MESSAGES_PER_S, BURST = 10.0, 50.0
 MAX_INVALID = 10
+ACK = b"command.ack"
 
 
 class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no types
@@ -56,6 +61,9 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
         self._invalid = 0
         self._closed = False  # the hub's word: nothing more is sent or applied
         self._gone = False  # the socket's: nothing more comes
+        self._told: set[UUID] = set()  # commands, over this socket
+        self._telling = asyncio.Lock()  # so that commands keep their order
+        self._commanding: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._pacing: asyncio.Task[None] | None = None
         self._beats = HEARTBEATS.labels(transport="ws")
@@ -87,6 +95,9 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
     def pace(self) -> None:
         self._pacing = self.loop.create_task(self._send({"type": "pace", **_rhythm()}))
 
+    def command(self, commands: Sequence[Command]) -> None:
+        self._commanding = self.loop.create_task(self._command(commands))
+
     # ---- inside
 
     async def _connect(self) -> None:
@@ -104,6 +115,7 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
             await self._refuse(found)
             return
         await self._send({"type": "welcome", "miner_id": self.miner_id, **_rhythm()})
+        delivery.ask(self.miner_id)
 
     async def _standing(self, session: Session) -> Standing:
         registry = loaded() or await database_sync_to_async(get_registry, thread_sensitive=False)()
@@ -123,11 +135,14 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
             await self._close(connections.TOO_MANY)
             return
         try:
-            beat, ts = _read(data, binary=text is None)
+            said = _read(data, binary=text is None)
         except HubError as error:
             await self._complain(error)
             return
         self._invalid = 0
+        await (self._answered(said, now) if isinstance(said, CommandAck) else self._beat(*said, now))
+
+    async def _beat(self, beat: Heartbeat, ts: float, now: float) -> None:
         found = socket_report_apply(self._session, socket_report(beat, ts, now=now))
         if found is not Standing.LIVE:
             await self._refuse(found)
@@ -135,6 +150,28 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
         self._beats.inc()
         if beat.ack:
             await self._send({"type": "ack", "ts": beat.ts})
+
+    async def _answered(self, ack: CommandAck, now: float) -> None:
+        found = socket_report_apply(self._session, Report(at=now))
+        if found is Standing.LIVE:
+            delivery.answered(UUID(ack.id), Answer(self.miner_id, ack.ok, ack.detail, now))
+        else:
+            await self._refuse(found)
+
+    async def _command(self, commands: Sequence[Command]) -> None:
+        async with self._telling:
+            for each in commands:
+                if each.id in self._told:
+                    continue
+                if self._closed:
+                    return  # the next socket gets it
+                self._told.add(each.id)
+                try:
+                    await self._send({"type": "command", "id": str(each.id), "name": each.name, "args": each.args})
+                except OSError:
+                    logger.debug("socket of miner %s had gone before a command", self.miner_id)
+                    return
+                delivery.sent(each.id)
 
     async def _complain(self, error: HubError) -> None:
         self._invalid += 1
@@ -174,14 +211,22 @@ def _rhythm() -> dict[str, float]:
     return {"next_heartbeat_sec": now.next_heartbeat_s, "lease_ttl_sec": now.lease_ttl_s}
 
 
-def _read(data: bytes, *, binary: bool) -> tuple[Heartbeat, float]:
-    """The heartbeat and its ts as epoch seconds; HubError for anything else."""
+def _read(data: bytes, *, binary: bool) -> tuple[Heartbeat, float] | CommandAck:
+    """The heartbeat and its ts as epoch seconds, or the answer to a command; HubError for anything else."""
     if binary:
         raise ValidationFailed("messages are JSON in text frames", code="binary_message")
+    if ACK in data and codec.decode(data, SocketMessage).type == ACK.decode():
+        return _ack(data)
     beat = codec.decode(data, Heartbeat)
     if beat.type not in (None, "heartbeat"):
-        raise ValidationFailed("a miner sends messages of type heartbeat", code="unknown_type")
+        raise ValidationFailed("a miner sends messages of type heartbeat or command.ack", code="unknown_type")
     try:
         return beat, msgspec.convert(beat.ts, AwareTime).timestamp()
     except msgspec.ValidationError as error:
         raise ValidationFailed("ts is a time as in RFC 3339, with its offset", code="invalid_time") from error
+
+
+def _ack(data: bytes) -> CommandAck:
+    ack = codec.decode(data, CommandAck)
+    refuse(unsafe_texts({"detail": ack.detail}))
+    return ack

@@ -10,14 +10,16 @@ from decimal import Decimal
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from miners import limits
-from miners.choices import CommandName, CommandStatus, Proto
+from miners.choices import OPEN_STATUSES, CommandName, CommandStatus, Proto
 from miners.tokens import TokensField
 from poolhub.common.fields import MAX_COUNT, MAX_NUMBER, MAX_PRICE
 
 MAX_TOKENS = Decimal(MAX_PRICE)
+OPEN = Q(status__in=OPEN_STATUSES)
 
 
 def bounded(model: str, name: str, low: float | Decimal, high: float | Decimal) -> models.CheckConstraint:
@@ -151,6 +153,7 @@ class MinerCommand(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     miner = models.ForeignKey(Miner, models.CASCADE, related_name="commands")
+    number = models.PositiveBigIntegerField(db_default=0, editable=False)  # counts the miner's commands
     name = models.CharField(max_length=32, choices=CommandName)
     args = models.JSONField(default=dict, blank=True)
     status = models.CharField(max_length=16, choices=CommandStatus, default=CommandStatus.PENDING)
@@ -158,13 +161,16 @@ class MinerCommand(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="miner_commands"
     )
     created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(db_default=Now())
+    sent_at = models.DateTimeField(null=True, blank=True)  # first
+    ended_at = models.DateTimeField(null=True, blank=True)  # answered, or expired
+    detail = models.CharField(max_length=limits.MAX_DETAIL, blank=True, db_default="")  # of the answer
 
     class Meta:
         ordering = ("-created_at",)
         indexes = [
-            models.Index(
-                fields=["miner", "created_at"], name="command_open", condition=Q(status__in=("pending", "sent"))
-            ),
+            models.Index(fields=["expires_at"], name="command_expiry", condition=OPEN),
+            models.Index(fields=["miner", "number"], name="command_open", condition=OPEN),
             models.Index(fields=["-created_at"], name="command_newest"),
         ]
         constraints = [

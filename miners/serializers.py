@@ -35,6 +35,8 @@ Proto = Literal["grpc", "http", "https", "ws", "wss"]
 
 MemoryMB = Annotated[float, Meta(ge=0, le=MAX_COUNT * 1024)]
 
+UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
+
 # -1 = not measured; reports refuses what is between
 MeasuredMs = Annotated[float, Meta(ge=-1, le=MAX_NUMBER, extra_json_schema={"anyOf": [{"const": -1}, {"minimum": 0}]})]
 
@@ -128,6 +130,20 @@ class Heartbeat(Struct, kw_only=True):
     mem_free_gb: MemoryGB | None = None
     ack: bool = False
     type: str | None = None
+
+
+class SocketMessage(Struct):
+    """Any message of a miner on the socket, as far as it says what it is."""
+
+    type: str | None = None
+
+
+class CommandAck(Struct, kw_only=True):
+    """miner → hub on the socket: it has carried a command out, or could not."""
+
+    id: Annotated[str, Meta(pattern=UUID_PATTERN)]
+    ok: bool
+    detail: Annotated[str, Meta(max_length=limits.MAX_DETAIL), SAFE] = ""
 
 
 class LiveAnswer(Struct, kw_only=True):

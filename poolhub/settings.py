@@ -47,6 +47,7 @@ if HEARTBEAT_GRACE_SEC < SESSION_TTL_SEC:
 DEFAULT_WEIGHTS = read.weights("DEFAULT_WEIGHTS", "cap=0.40,price=0.20,latency=0.20,trust=0.15,load=0.05")
 SOFT_HOLD_MS = read.whole("SOFT_HOLD_MS", 2000, low=0, high=600_000, unit="ms")
 JOB_TTL_SEC = read.number("JOB_TTL_SEC", 3600, low=1, high=604_800, unit="s")
+COMMAND_TTL_SEC = read.number("COMMAND_TTL_SEC", 86_400, low=1, high=31_536_000, unit="s")
 TRUST_HALF_LIFE_DAYS = read.number("TRUST_HALF_LIFE_DAYS", 30, low=0.001, high=36_500, unit="days")
 MATCH_RECORD_SAMPLE = read.number("MATCH_RECORD_SAMPLE", 1.0, low=0, high=1)
 MATCH_RECORD_DAYS = read.number("MATCH_RECORD_DAYS", 14, low=0, high=3650, unit="days")

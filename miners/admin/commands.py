@@ -19,7 +19,7 @@ class MinerCommandAdmin(KeptAdmin):
 
     form = MinerCommandForm
     autocomplete_fields = ("miner",)
-    list_display = ("name", miner_link, "status", "author", "created_at", "id")
+    list_display = ("name", miner_link, "status", "author", "created_at", "sent_at", "ended_at", "id")
     list_filter = ("status", "name", "created_at")
     list_select_related = ("miner", "author")
     search_fields = ("id", "miner__miner_id", "author__username")
@@ -30,7 +30,10 @@ class MinerCommandAdmin(KeptAdmin):
     def get_fields(self, request: HttpRequest, obj: MinerCommand | None = None) -> Any:
         if obj is None:
             return ("miner", "name", "tags", "price")
-        return ("id", miner_link, "name", ARGS, "status", "author", "created_at")
+        return (
+            "id", miner_link, "name", ARGS, "status", "detail",
+            "author", "created_at", "expires_at", "sent_at", "ended_at",
+        )  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: MinerCommand | None = None) -> Any:
         return () if obj is None else self.get_fields(request, obj)

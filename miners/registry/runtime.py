@@ -7,6 +7,7 @@ them a last time, so that nothing waits unwritten. After a fork the child starts
 
 import atexit
 import logging
+import math
 import os
 import threading
 import time
@@ -44,11 +45,20 @@ class Background:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def every(self, seconds: float, run: Callable[[], object], name: str) -> None:
         with self._lock:
             self._jobs[name] = Job(seconds, run, due=time.monotonic() + seconds)
+
+    def soon(self, name: str) -> None:
+        """Have a job run now, instead of when it is due."""
+        with self._lock:
+            job = self._jobs.get(name)
+            if job is not None:
+                job.due = 0.0
+        self._wake.set()
 
     def start(self) -> None:
         with self._lock:
@@ -64,6 +74,7 @@ class Background:
         if thread is None:
             return False
         self._stop.set()
+        self._wake.set()
         thread.join()
         return True
 
@@ -74,15 +85,22 @@ class Background:
             self._run(name, job)
 
     def _work(self) -> None:
-        while not self._stop.wait(self._pause()):
+        while not self._waits():
             now = time.monotonic()
             with self._lock:
                 due = [(name, job) for name, job in self._jobs.items() if job.due <= now]
             for name, job in due:
+                job.due = math.inf  # not before it has run, unless `soon` says so meanwhile
                 self._run(name, job)
-                job.due = time.monotonic() + job.seconds
+                job.due = min(job.due, time.monotonic() + job.seconds)
             close_old_connections()
         close_old_connections()
+
+    def _waits(self) -> bool:
+        """Until something is due; True at the stop."""
+        self._wake.wait(self._pause())
+        self._wake.clear()
+        return self._stop.is_set()
 
     def _pause(self) -> float:
         with self._lock:
@@ -148,6 +166,11 @@ def reset() -> None:
 def every(seconds: float, job: Callable[[], object], name: str) -> None:
     """Have the background thread run a job, and stop() once more. A second job of the same name takes its place."""
     _background.every(seconds, job, name)
+
+
+def soon(name: str) -> None:
+    """Have a job of the background thread run now."""
+    _background.soon(name)
 
 
 def flush() -> None:

@@ -16,6 +16,7 @@ MATCH_REJECTIONS = Counter(
 )
 MATCH_RECORDS_DROPPED = Counter("poolhub_match_records_dropped_total", "Match records lost while the database was away")
 HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
+COMMANDS = Counter("poolhub_commands_total", "Commands to miners, by what became of them", ["event"])
 FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
 RATELIMIT_UNCHECKED = Counter(
     "poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"]

@@ -2,70 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from asgiref.testing import ApplicationCommunicator
 from channels.db import database_sync_to_async
 
 from miners import connections
-from miners.consumers import HeartbeatConsumer
 from miners.services.operators import miner_disable, miner_issue_key, miner_remove
 from poolhub.common import clock
 from poolhub.common.metrics import HEARTBEATS
 from tests.miners.builders import post, register, view
+from tests.miners.sockets import Socket, beat, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATH = "/v1/miners/heartbeat"
-
-
-class Socket:
-    """A miner's end of a socket."""
-
-    def __init__(self, token: str | None = None, *, header: str | None = None, query: str | None = None) -> None:
-        query = query if query is not None else "" if token is None else f"session_token={token}"
-        headers = [] if header is None else [(b"authorization", header.encode("latin-1"))]
-        scope = {"type": "websocket", "path": PATH, "query_string": query.encode(), "headers": headers}
-        self.app = ApplicationCommunicator(HeartbeatConsumer.as_asgi(), scope)
-
-    async def open(self) -> dict[str, Any]:
-        await self.app.send_input({"type": "websocket.connect"})
-        assert await self.app.receive_output(5) == {"type": "websocket.accept"}
-        return await self.receive()
-
-    async def send(self, message: Any) -> None:
-        text = message if isinstance(message, str) else json.dumps(message)
-        await self.app.send_input({"type": "websocket.receive", "text": text})
-
-    async def receive(self) -> dict[str, Any]:
-        """The next message, or {"close": code}."""
-        output = await self.app.receive_output(5)
-        return {"close": output["code"]} if output["type"] == "websocket.close" else json.loads(output["text"])
-
-    async def silent(self) -> bool:
-        return await self.app.receive_nothing(0.05)
-
-    async def leave(self) -> None:
-        await self.app.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.app.wait(5)
-
-
-def beat(shift: float = 0.0, **fields: Any) -> dict[str, Any]:
-    return {"ts": clock.to_rfc3339(clock.now() + shift), "queue_len": 0, **fields}
-
-
-def run(play: Callable[[Socket], Awaitable[None]], socket: Callable[[], Socket]) -> None:
-    """Play on one open socket, which is left in the end."""
-
-    async def main() -> None:
-        each = socket()
-        assert (await each.open())["type"] == "welcome"
-        await play(each)
-        await each.leave()
-        assert connections.count() == 0
-
-    asyncio.run(main())
 
 
 def opened(**how: Any) -> dict[str, Any]:

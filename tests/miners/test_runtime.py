@@ -57,6 +57,33 @@ def test_what_is_reported_is_written_without_being_asked(background) -> None:
     assert written.wait(10)
 
 
+def test_a_job_runs_soon_though_it_is_not_due(background) -> None:
+    ran = threading.Semaphore(0)
+    background.every(3600, ran.release, "job")
+    background.start()
+    for _ in range(3):
+        background.soon("job")
+        assert ran.acquire(timeout=10)
+    background.soon("no such job")
+    assert not ran.acquire(blocking=False)
+
+
+def test_a_job_that_is_wanted_again_while_it_runs_runs_again(background) -> None:
+    ran = threading.Semaphore(0)
+    wanted = iter([True, True, False])
+
+    def job() -> None:
+        if next(wanted):
+            background.soon("job")
+        ran.release()
+
+    background.every(3600, job, "job")
+    background.start()
+    background.soon("job")
+    for _ in range(3):
+        assert ran.acquire(timeout=10)
+
+
 def test_stop_runs_every_job_a_last_time(background) -> None:
     register()
     runtime.reset()

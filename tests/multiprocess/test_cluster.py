@@ -84,6 +84,31 @@ def test_a_newer_socket_on_another_process_replaces_the_older_one(cluster) -> No
         assert json.loads(newer.recv(timeout=10))["type"] == "ack"
 
 
+def test_a_command_reaches_the_miner_wherever_its_socket_is_and_once(cluster, workers) -> None:
+    token = cluster.register("commanded")
+    for number, (base, worker) in enumerate(zip(cluster.socket_bases, workers, strict=True)):
+        waiting = command(cluster, worker, "drain")
+        with cluster.socket(base, token) as socket:
+            assert json.loads(socket.recv(timeout=10))["id"] == waiting
+            socket.send(json.dumps({"type": "command.ack", "id": waiting, "ok": True}))
+            for name in ("resume", "reregister"):
+                sent = command(cluster, workers[number - 1], name)
+                told = json.loads(socket.recv(timeout=10))
+                assert (told["type"], told["id"], told["name"]) == ("command", sent, name)
+                socket.send(json.dumps({"type": "command.ack", "id": sent, "ok": True}))
+            socket.send(beat(ack=True))
+            assert json.loads(socket.recv(timeout=10))["type"] == "ack"
+    with cluster.socket(cluster.socket_bases[0], token) as socket:
+        last = command(cluster, workers[0], "resume")
+        assert json.loads(socket.recv(timeout=10))["id"] == last  # the answered ones do not come again
+
+
+def command(cluster, worker, name: str) -> str:
+    status, body = worker.ask("POST", "/v1/miners/commanded/commands", {"name": name}, **cluster.admin)
+    assert status == 201
+    return json.loads(body)["id"]
+
+
 def test_a_socket_ends_with_its_session_wherever_that_was_ended(cluster) -> None:
     for number, base in enumerate(cluster.socket_bases):
         name = f"again-{number}"

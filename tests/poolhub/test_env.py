@@ -121,6 +121,7 @@ ABSURD = {
     "DEFAULT_WEIGHTS": ("", "cap", "cap=", "cap=x", "cap=-1", "cap=nan", "cap=0,load=0", "size=1", "cap=1,cap=2", "cap=1;load=1"),
     "SOFT_HOLD_MS": (*NOT_WHOLE, "-1", "600001"),
     "JOB_TTL_SEC": (*NOT_NUMBERS, "0", "604801"),
+    "COMMAND_TTL_SEC": (*NOT_NUMBERS, "0", "31536001"),
     "TRUST_HALF_LIFE_DAYS": (*NOT_NUMBERS, "0", "36501"),
     "MATCH_RECORD_SAMPLE": (*NOT_NUMBERS, "-0.1", "1.1"),
     "MATCH_RECORD_DAYS": (*NOT_NUMBERS, "-1", "3651"),
