@@ -1,20 +1,18 @@
 """WS /v1/miners/heartbeat: what a miner reports, applied as it comes.
 
-Promises: a message touches the registry alone, never the database; the messages of one socket are applied in their
-order, each answered before the next is read, so that a server with back-pressure slows the sender down; a refused or
-broken message never ends the consumer. Only the lease says whether a miner lives, not its socket.
+Promises: a message touches the registry alone, never the database; a refused or broken message never ends the consumer.
+Only the lease says whether a miner lives, not its socket.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
 import msgspec
-from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
 from msgspec import Meta
 
@@ -32,10 +30,10 @@ from miners.throttle import TokenBucket
 from poolhub.common import clock, codec
 from poolhub.common.errors import HubError, ValidationFailed
 from poolhub.common.metrics import HEARTBEATS
+from poolhub.common.sockets import HubSocket, header_of
 
 logger = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
 AwareTime = Annotated[datetime, Meta(tz=True)]
 
 MAX_MESSAGE_BYTES = 16 * 1024
@@ -44,65 +42,39 @@ MAX_INVALID = 10
 ACK = b"command.ack"
 
 
-class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no types
-    """One miner's socket.
-
-    `dispatch` is our own: the stock one goes to a thread and back for every message, to close database connections
-    that nothing here opens. The channel layer is left out: what is pushed to a miner comes through `connections`.
-    """
+class HeartbeatConsumer(HubSocket):
+    """One miner's socket."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.miner_id = ""
         self.session = 0
         self.opened_at = clock.now()
-        self.loop = asyncio.get_running_loop()
         self._session = Session("", 0)
         self._bucket = TokenBucket(MESSAGES_PER_S, BURST, now=clock.now())
         self._invalid = 0
-        self._closed = False  # the hub's word: nothing more is sent or applied
-        self._gone = False  # the socket's: nothing more comes
         self._told: set[UUID] = set()  # commands, over this socket
         self._telling = asyncio.Lock()  # so that commands keep their order
-        self._commanding: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._pacing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._beats = HEARTBEATS.labels(transport="ws")
 
-    async def __call__(
-        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-    ) -> None:
-        self.scope, self.base_send = scope, send
-        try:
-            while not self._gone:
-                await self.dispatch(await receive())
-        finally:
-            self._closed = True
-            connections.discard(self)
+    def left(self) -> None:
+        connections.discard(self)
 
-    async def dispatch(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "websocket.receive":
-            if not self._closed:
-                await self._receive(message)
-        elif kind == "websocket.connect":
-            await self._connect()
-        elif kind == "websocket.disconnect":
-            self._gone = True
+    # ---- what `connections` asks for, on the socket's own loop
 
     def end(self, code: int) -> None:
-        self._closing = self.loop.create_task(self._close(code))
+        self._start(self.close(code))
 
     def pace(self) -> None:
-        self._pacing = self.loop.create_task(self._send({"type": "pace", **_rhythm()}))
+        self._start(self._send({"type": "pace", **_rhythm()}))
 
     def command(self, commands: Sequence[Command]) -> None:
-        self._commanding = self.loop.create_task(self._command(commands))
+        self._start(self._command(commands))
 
-    # ---- inside
+    # ---- what comes
 
-    async def _connect(self) -> None:
-        # accepted even where it is refused: before that, a server can only answer 403 and the code is lost
-        await self.send({"type": "websocket.accept"})
+    async def connected(self) -> None:
         session = session_read(self._token())
         found = Standing.ENDED if session is None else await self._standing(session)
         if session is not None and found is Standing.LIVE:
@@ -124,18 +96,16 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
             found = await database_sync_to_async(session_standing)(session, now=clock.now())
         return found
 
-    async def _receive(self, message: Message) -> None:
+    async def received(self, data: bytes, *, binary: bool) -> None:
         now = clock.now()
-        text = message.get("text")
-        data = (message.get("bytes") or b"") if text is None else text.encode("utf-8", "surrogatepass")
         if len(data) > MAX_MESSAGE_BYTES:
-            await self._close(connections.TOO_LARGE)
+            await self.close(connections.TOO_LARGE)
             return
         if not self._bucket.take(now):
-            await self._close(connections.TOO_MANY)
+            await self.close(connections.TOO_MANY)
             return
         try:
-            said = _read(data, binary=text is None)
+            said = _read(data, binary=binary)
         except HubError as error:
             await self._complain(error)
             return
@@ -163,7 +133,7 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
             for each in commands:
                 if each.id in self._told:
                     continue
-                if self._closed:
+                if self.closed:
                     return  # the next socket gets it
                 self._told.add(each.id)
                 try:
@@ -177,31 +147,23 @@ class HeartbeatConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no
         self._invalid += 1
         await self._send({"type": "error", "code": error.code, "detail": error.detail})
         if self._invalid >= MAX_INVALID:
-            await self._close(connections.INVALID)
+            await self.close(connections.INVALID)
 
     async def _refuse(self, found: Standing) -> None:
-        await self._close(connections.DISABLED if found is Standing.DISABLED else connections.ENDED)
+        await self.close(connections.DISABLED if found is Standing.DISABLED else connections.ENDED)
 
     async def _send(self, message: dict[str, object]) -> None:
-        if not self._closed:
-            await self.send({"type": "websocket.send", "text": codec.encode(message).decode()})
+        await self.tell(codec.encode(message))
 
-    async def _close(self, code: int) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            await self.send({"type": "websocket.close", "code": code})
-        except OSError:  # the peer was quicker
-            logger.debug("socket of miner %s had gone before it was closed with %d", self.miner_id, code)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._tasks.discard)
 
     def _token(self) -> str | None:
-        headers: list[tuple[bytes, bytes]] = self.scope["headers"]
-        for name, value in headers:
-            if name == b"authorization":
-                scheme, _, token = value.decode("latin-1").partition(" ")
-                if scheme.lower() == "bearer" and token:
-                    return token.strip()
+        scheme, _, token = (header_of(self.scope, b"authorization") or "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            return token.strip()
         query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
         return next(iter(query.get("session_token", [])), None)
 
