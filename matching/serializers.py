@@ -69,6 +69,14 @@ class MatchRequest(Struct, kw_only=True):
     dry_run: bool | None = None
 
 
+class StreamMessage(Struct):
+    """What a message on the stream is, and the id that its answers name; the rest of a match or a subscription is a
+    MatchRequest."""
+
+    type: Text | None = None
+    id: JobId | None = None
+
+
 class WhyNotRequest(MatchRequest, kw_only=True):
     miner_id: MinerId
 

@@ -177,7 +177,7 @@ def _told(found: Found, kept: Mapping[str, Reservation], *, started: float) -> M
         granted = kept.get(found.granted.id)
         if granted is None:
             raise Unavailable("The reservation ended before it could be answered. Ask again.")
-    answer = _answer(found.request.job_id, found.result, granted)
+    answer = match_answer(found.request.job_id, found.result, granted)
     latency_ms = (time.perf_counter() - started) * 1000
     _count(found.result, latency_ms)
     if not found.request.dry_run:
@@ -223,7 +223,7 @@ def _with_first(
     return replace(result, candidates=[first, *others][: query.top_k], explain=first.explain)
 
 
-def _answer(job_id: str, result: MatchResult, granted: Reservation | None) -> MatchAnswer:
+def match_answer(job_id: str, result: MatchResult, granted: Reservation | None = None) -> MatchAnswer:
     answer = MatchAnswer(
         job_id=job_id,
         candidates=[_candidate(each) for each in result.candidates],

@@ -1,8 +1,9 @@
 """The embedded hub's server: daphne, with what production has from other parts.
 
-Beyond stock daphne: a socket whose messages pile up is no longer read until they are worked off (daphne alone has no
-back-pressure); a client cannot set the root path by a header; and a stop is graceful. It takes no new connections,
-tells every miner to come back later (4012), lets requests under way finish, and only then lets the reactor end.
+Beyond stock daphne, which has no back-pressure: a socket whose messages pile up is no longer read until they are worked
+off, and one whose peer reads too slowly makes its consumer wait. A client cannot set the root path by a header. And a
+stop is graceful: it takes no new connections, tells every miner to come back later (4012), lets requests under way
+finish, and only then lets the reactor end.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import signal
 from collections.abc import Callable, MutableMapping
 from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
@@ -51,6 +53,34 @@ class SlowingQueue(asyncio.Queue[Message]):
         return item
 
 
+class Outlet:
+    """Where a socket's answers leave: a push producer that the transport pauses while its peer reads too slowly."""
+
+    def __init__(self, transport: Any) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self._transport = transport
+        transport.unregisterProducer()  # the HTTP channel that the socket came from
+        transport.registerProducer(self, True)
+
+    async def wait(self) -> None:
+        await self._open.wait()
+
+    def release(self) -> None:
+        """Before the close: a paused producer would keep the transport from it."""
+        self._transport.unregisterProducer()
+        self._open.set()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self._open.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._open.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._open.set()
+
+
 class HubSocket(WebSocketProtocol):  # type: ignore[misc]
     """Ends with a close frame where the stock one drops the connection."""
 
@@ -73,6 +103,7 @@ class HubServer(Server):  # type: ignore[misc]  # daphne has no types
             server_name="pool-hub",
         )
         self.ports: list[Any] = []
+        self.outlets: WeakKeyDictionary[Any, Outlet] = WeakKeyDictionary()  # of sockets
         self.channels: set[HubChannel] = set()  # open connections that are no WebSockets
         self.stopping = False
         self.failure: str | None = None
@@ -102,12 +133,18 @@ class HubServer(Server):  # type: ignore[misc]  # daphne has no types
             return queue
         scope["asgi"] = {"version": "3.0"}
         slowing = SlowingQueue(protocol.transport)
+        self.outlets[protocol] = Outlet(protocol.transport)
         running = self.application(scope, slowing.get, lambda message: self.handle_reply(protocol, message))
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(running)
         return slowing
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
+        outlet = self.outlets.get(protocol)
+        if outlet is not None and message["type"] == "websocket.close":
+            outlet.release()
         await super().handle_reply(protocol, message)
+        if outlet is not None and message["type"] == "websocket.send":
+            await outlet.wait()
         if self.stopping and message["type"] == "websocket.accept":
             protocol.serverClose(code=connections.RESTART)
 

@@ -252,6 +252,12 @@ FILTERS = (
 
 CONSTRAINTS = tuple(each.name for each in FILTERS)
 
+# what a miner passes or fails by its profile alone
+BY_PROFILE = frozenset(CONSTRAINTS) - {
+    "offline", "disabled", "draining", "min_mem_free_gb", "attested", "min_trust", "max_price", "capacity",
+    "deadline_ms",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
@@ -271,6 +277,15 @@ def apply(registry: Registry, query: Query, now: float) -> Filtered:
         considered = Filtered(everyone, len(registry), len(registry), {})
         memo["given"] = _narrowed(considered, [each for each in FILTERS if each.given], registry, query, now)
     return _narrowed(memo["given"], [each for each in active(query) if not each.given], registry, query, now)
+
+
+def by_profile(registry: Registry, query: Query, now: float) -> Words:
+    """Who passes all constraints that are on profiles, whatever else."""
+    words = registry.states.present[: bitmaps.words_for(registry.size)]
+    for each in active(query):
+        if each.name in BY_PROFILE:
+            words = each.keep(registry, query, words, bitmaps.count(words), now)
+    return words.copy()
 
 
 def _narrowed(found: Filtered, tried: list[Filter], registry: Registry, query: Query, now: float) -> Filtered:

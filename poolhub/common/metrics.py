@@ -14,6 +14,8 @@ MATCH_REQUESTS = Counter("poolhub_match_requests_total", "Matches answered", ["o
 MATCH_REJECTIONS = Counter(
     "poolhub_match_rejections_total", "Miners rejected, by first failed constraint", ["constraint"]
 )
+STREAM_RANKINGS = Counter("poolhub_stream_rankings_total", "Subscriptions that were ranked anew")
+STREAM_UPDATES = Counter("poolhub_stream_updates_total", "Answers sent over match streams", ["type"])
 MATCH_RECORDS_DROPPED = Counter("poolhub_match_records_dropped_total", "Match records lost while the database was away")
 HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
 COMMANDS = Counter("poolhub_commands_total", "Commands to miners, by what became of them", ["event"])

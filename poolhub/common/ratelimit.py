@@ -17,16 +17,24 @@ from poolhub.common.network import rate_key, request_address
 
 logger = logging.getLogger(__name__)
 
+NO_REQUEST = HttpRequest()  # django-ratelimit reads nothing of it: every method counts, and the key is given
+
 _failing: set[str] = set()
 
 
 def check(request: HttpRequest, *, group: str, rate: str) -> None:
     """Count this request in ``group``; raise ``TooManyRequests`` over ``rate`` (like ``50/s``; empty is off)."""
+    if rate and settings.RATELIMIT_ENABLE:
+        check_address(request_address(request), group=group, rate=rate)
+
+
+def check_address(address: str, *, group: str, rate: str) -> None:
+    """As check(), for a caller without a request."""
     if not rate or not settings.RATELIMIT_ENABLE:
         return
-    key = rate_key(request_address(request))
+    key = rate_key(address)
     try:
-        usage = get_usage(request, group=group, key=lambda _group, _request: key, rate=rate, increment=True)
+        usage = get_usage(NO_REQUEST, group=group, key=lambda _group, _request: key, rate=rate, increment=True)
     except (RedisError, OSError) as exc:
         RATELIMIT_UNCHECKED.labels(group=group).inc()
         if group not in _failing:

@@ -11,17 +11,24 @@ from miners import connections
 from miners.consumers import HeartbeatConsumer
 from poolhub.common import clock
 
-PATH = "/v1/miners/heartbeat"
-
 
 class Socket:
     """A miner's end of a socket."""
 
+    consumer: Any = HeartbeatConsumer
+    path = "/v1/miners/heartbeat"
+
     def __init__(self, token: str | None = None, *, header: str | None = None, query: str | None = None) -> None:
         query = query if query is not None else "" if token is None else f"session_token={token}"
-        headers = [] if header is None else [(b"authorization", header.encode("latin-1"))]
-        scope = {"type": "websocket", "path": PATH, "query_string": query.encode(), "headers": headers}
-        self.app = ApplicationCommunicator(HeartbeatConsumer.as_asgi(), scope)
+        self._connect(query, [] if header is None else [(b"authorization", header.encode("latin-1"))])
+
+    def _connect(
+        self, query: str, headers: list[tuple[bytes, bytes]], client: tuple[str, int] = ("127.0.0.1", 1)
+    ) -> None:
+        scope = {
+            "type": "websocket", "path": self.path, "query_string": query.encode(), "headers": headers, "client": client,
+        }  # fmt: skip
+        self.app = ApplicationCommunicator(self.consumer.as_asgi(), scope)
 
     async def open(self) -> dict[str, Any]:
         await self.app.send_input({"type": "websocket.connect"})

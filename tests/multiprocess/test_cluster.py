@@ -109,6 +109,22 @@ def command(cluster, worker, name: str) -> str:
     return json.loads(body)["id"]
 
 
+def test_a_subscription_at_any_socket_process_hears_of_what_the_rest_workers_take(cluster, workers) -> None:
+    cluster.register("streamed-dear", region="streamed", price_token_per_ksec=0.9)
+    for number, (base, worker) in enumerate(zip(cluster.socket_bases, workers, strict=True)):
+        with connect(f"{base}/v1/match/stream", additional_headers=cluster.coordinator) as stream:
+            body = {"job_id": "s", "hints": {"region": "streamed", "max_price": 1}, "top_k": 9}
+            stream.send(json.dumps({"type": "subscribe", "id": "s", **body}))
+            assert len(json.loads(stream.recv(timeout=10))["candidates"]) == 1 + number
+            name = f"streamed-{number}"
+            key = {"miner_id": name, "api_key": "key-0123456789abcdef", "addr": "h:1", "region": "streamed"}
+            assert worker.ask("POST", "/v1/miners/register", key)[0] == 201
+            told = json.loads(stream.recv(timeout=10))
+            assert (told["type"], len(told["candidates"])) == ("match.update", 2 + number)
+            stream.send(json.dumps({"type": "match", "id": "m", **body, "dry_run": True}))
+            assert json.loads(stream.recv(timeout=10))["type"] == "match.result"
+
+
 def test_a_socket_ends_with_its_session_wherever_that_was_ended(cluster) -> None:
     for number, base in enumerate(cluster.socket_bases):
         name = f"again-{number}"

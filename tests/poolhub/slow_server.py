@@ -1,6 +1,7 @@
 """The embedded server around an application that reads none of a socket's messages before GET /go.
 
-``python -m tests.poolhub.slow_server`` prints its port. A message "count" is answered with how many came before it.
+``python -m tests.poolhub.slow_server`` prints its port. A message "count" is answered with how many came before it, and
+"flood N" with N messages of FLOOD_BYTES; GET /sent tells how many of them the server has taken.
 """
 
 import asyncio
@@ -14,14 +15,16 @@ from daphne import server as _reactor  # noqa: E402, F401 - the first import of 
 
 from poolhub.server import HubServer, endpoint_of  # noqa: E402
 
+FLOOD_BYTES = 50_000
 go = asyncio.Event()
+sent: list[int] = []
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http":
         go.set()
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(len(sent)).encode()})
         return
     await receive()
     await send({"type": "websocket.accept"})
@@ -30,6 +33,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     while (message := await receive())["type"] == "websocket.receive":
         if message.get("text") == "count":
             await send({"type": "websocket.send", "text": str(read)})
+        if (text := message.get("text") or "").startswith("flood "):
+            for _ in range(int(text.removeprefix("flood "))):
+                await send({"type": "websocket.send", "text": "x" * FLOOD_BYTES})
+                sent.append(FLOOD_BYTES)
         read += 1
 
 

@@ -58,11 +58,34 @@ def test_a_client_that_floods_a_socket_nobody_reads_is_slowed_down(slow_server) 
         wait_until(stands_still)
         assert 64 <= sent < number / 4
         assert resident(process) - before < 40_000_000
-        assert httpx.get(f"http://127.0.0.1:{port}/go").status_code == 204
+        assert httpx.get(f"http://127.0.0.1:{port}/go").status_code == 200
         flooding.join(30)
         made.send("count")
         assert made.recv(timeout=30) == str(number)  # all of it arrives in the end
     assert resident(process) - before < 60_000_000
+
+
+@pytest.mark.pure
+def test_a_consumer_waits_for_a_client_that_does_not_read(slow_server) -> None:
+    process, port = slow_server
+    number = 2_000  # 100 MB
+    before = resident(process)
+    with connect(f"ws://127.0.0.1:{port}/", compression=None, ping_interval=None, max_queue=4) as made:
+        made.send(f"flood {number}")
+        seen = [-1]
+
+        def stands_still() -> bool:
+            seen.append(int(httpx.get(f"http://127.0.0.1:{port}/sent").text))
+            return len(seen) > 30 and seen[-30] == seen[-1] > 0
+
+        wait_until(stands_still)
+        assert seen[-1] < number / 2
+        assert resident(process) - before < 20_000_000
+        for _ in range(number):
+            made.recv(timeout=30)
+        made.send("count")
+        assert made.recv(timeout=30) == "1"
+    assert resident(process) - before < 20_000_000
 
 
 class Transport:
