@@ -3,10 +3,10 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve cluster test check bench lock format clean
+.PHONY: help run serve cluster test test-browser screenshots check bench lock format clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 run: .venv/runtime .env  ## set everything up, run the hub with 200 live mock miners and show one match
 	@$(PY) manage.py migrate --verbosity 0
@@ -20,8 +20,14 @@ cluster: .venv/dev  ## a hub of many processes with its databases, as in product
 	@exec $(PY) manage.py cluster
 
 test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this starts by itself
-	$(PY) -m pytest
-	$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not cluster"
+	$(PY) -m pytest -m "not browser"
+	$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not cluster and not browser"
+
+test-browser: .venv/dev  ## the admin in a real Chromium (Debian's package chromium)
+	$(PY) -m pytest -m browser
+
+screenshots: .venv/dev  ## the admin's pages, photographed anew for docs/images/
+	$(PY) -m tests.browser.screenshots docs/images
 
 check: .venv/dev  ## lint, types, layers, migrations, deployment settings
 	$(PY) -m ruff check .

@@ -7,6 +7,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from poolhub.env import Reader, env_file
+from poolhub.theme import UNFOLD  # noqa: F401 - Django reads it here
 from poolhub.version import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -114,11 +115,14 @@ ASGI_APPLICATION = "poolhub.asgi.application"
 WSGI_APPLICATION = "poolhub.wsgi.application"
 INSTALLED_APPS = [
     "daphne",  # first: it takes over runserver
-    "poolhub",
+    "poolhub.apps.PoolhubConfig",
     "miners",
     "matching",
     "feedback",
-    "django.contrib.admin",
+    "operators",
+    "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces
+    "unfold.contrib.filters",
+    "poolhub.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -132,6 +136,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "poolhub.middleware.RequestIdMiddleware",
+    "poolhub.csp.ContentSecurityMiddleware",
     "poolhub.middleware.ProblemMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -200,6 +205,8 @@ SESSION_COOKIE_NAME = "poolhub_session"
 CSRF_COOKIE_NAME = "poolhub_csrf"
 CSRF_FAILURE_VIEW = "poolhub.common.problems.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # whether HSTS covers sub-domains …
     "security.W021",  # … and enters the browsers' preload list is for the owner of the domain to say, in the proxy

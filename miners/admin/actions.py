@@ -133,7 +133,9 @@ class MinerActions(HubAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": title,
-            "question": f"{title}: {number_of(miners)}. {told}",
+            "question": f"{title}: {number_of(miners)}.",
+            "told": told,
+            "dangerous": form is None,
             "opts": self.opts,
             "list_url": self.list_url(),
             "back_url": self.page_url(page) if page else f"{self.list_url()}?{filters}",

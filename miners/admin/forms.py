@@ -3,7 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.contrib.admin.widgets import AdminSplitDateTime
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
 
 from miners.choices import CommandName
 from miners.models import Miner, MinerCommand, PriceOverride
@@ -21,6 +21,7 @@ def price_field(**options: Any) -> forms.DecimalField:
         max_value=MAX_PRICE,
         max_digits=len(str(MAX_PRICE)) + PLACES,
         decimal_places=PLACES,
+        widget=UnfoldAdminDecimalFieldWidget,
         **{"help_text": "Tokens per 1,000 s of compute.", **options},
     )
 
@@ -28,7 +29,7 @@ def price_field(**options: Any) -> forms.DecimalField:
 class TagLines(forms.Field):
     """A list of texts, one a line."""
 
-    widget = forms.Textarea(attrs={"rows": 6, "cols": 60})
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 6})
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(value) if isinstance(value, list) else value
@@ -74,9 +75,11 @@ class OverrideForm(forms.ModelForm):  # type: ignore[type-arg]  # takes argument
     """An override of any number of miners."""
 
     price = price_field()
-    valid_from = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime, help_text="UTC. Empty: now.")
+    valid_from = forms.SplitDateTimeField(
+        required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="UTC. Empty: now."
+    )
     valid_until = forms.SplitDateTimeField(
-        required=False, widget=AdminSplitDateTime, help_text="UTC. Empty: until somebody ends it."
+        required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="UTC. Empty: until somebody ends it."
     )
 
     class Meta:

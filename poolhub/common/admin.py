@@ -7,7 +7,7 @@ Nothing is deleted in bulk past a service. Strangers' text is escaped, and shows
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
@@ -20,6 +20,11 @@ from django.utils.html import format_html
 
 from poolhub.common.errors import HubError
 from poolhub.common.text import visible
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin  # the theme has no types; its ModelAdmin is a subclass of this one
+else:
+    from unfold.admin import ModelAdmin
 
 PATH_STEPS = re.compile(r"[.\[\]]+")
 NO_VALUE = "-"
@@ -47,7 +52,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # takes arguments i
         return AtLeast(self.highest) if found > self.highest else found
 
 
-class HubAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes arguments in the stubs alone
+class HubAdmin(ModelAdmin):  # type: ignore[type-arg]  # takes arguments in the stubs alone
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
@@ -105,7 +110,8 @@ class HubAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes arguments i
         obj: Any | None = None,
     ) -> Any:  # fmt: skip
         choices = self.get_action_choices(request, [])
-        context["page_actions"] = [each for each in choices if each[0] != "delete_selected"]  # there is Delete for one
+        # without the theme's "Select action"; and there is Delete for one
+        context["page_actions"] = [each for each in choices if each[0] not in ("", "delete_selected")]
         context["list_url"] = self.list_url()
         context["object_pk"] = "" if obj is None else str(obj.pk)
         return super().render_change_form(request, context, add, change, form_url, obj)

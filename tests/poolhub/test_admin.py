@@ -67,7 +67,7 @@ def test_django_offers_its_own_bulk_deletion_nowhere_but_for_its_own_models(rf) 
     request = rf.get("/")
     request.user = User.objects.create_superuser("root")
     ours = [page for page in site._registry.values() if isinstance(page, HubAdmin)]
-    assert len(ours) == 6
+    assert len(ours) == len(site._registry)
     own = site.get_action("delete_selected")
     assert all(own not in [action[0] for action in page.get_actions(request).values()] for page in ours)
     assert LogEntry not in site._registry

@@ -17,23 +17,23 @@ def make(*arguments: str) -> str:
 
 
 def test_make_alone_lists_every_command_with_what_it_does() -> None:
-    listed = re.findall(r"^make ([a-z]+) +(\S.*)$", make(), re.MULTILINE)
+    listed = re.findall(r"^make ([a-z-]+) +(\S.*)$", make(), re.MULTILINE)
     phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)[1].split()
     assert sorted(name for name, _ in listed) == sorted(phony)
     assert make("help") == make()
 
 
-@pytest.mark.parametrize("command", ["run", "serve", "test", "check"])
+@pytest.mark.parametrize("command", ["run", "serve", "test", "test-browser", "screenshots", "check"])
 def test_the_commands_call_modules_and_files_that_are_there(command) -> None:
     told = make("--dry-run", "--always-make", command)
     for name in re.findall(r"-r (\S+\.txt)", told):
         assert (ROOT / name).exists()
     for name in re.findall(r"POOLHUB_ENV_FILE=(\S+)", told):
         assert (ROOT / name).exists()
-    for name in re.findall(r"-m (poolhub\.\w+|tests\.\w+)", told):
+    for name in re.findall(r"-m ((?:poolhub|tests)\.[\w.]+)", told):
         assert (ROOT / f"{name.replace('.', '/')}.py").exists()
 
 
 def test_ci_calls_the_same_commands() -> None:
-    called = re.findall(r"^make (\w+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-    assert called == ["check", "test"]
+    called = re.findall(r"^make ([a-z-]+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert called == ["check", "test", "test-browser"]

@@ -1,0 +1,80 @@
+"""The admin's sidebar, by what an operator is after. Each entry is there for those who may see what it leads to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.http import HttpRequest
+from django.urls import reverse
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    title: str
+    icon: str  # of Material Symbols, which the theme brings along
+    view: str  # "app.model": its list; otherwise the name of a view of the admin
+    permission: str | None = None  # None: to view the model, or none for another view
+
+    def link(self) -> str:
+        app, _, model = self.view.partition(".")
+        return reverse(f"admin:{app}_{model}_changelist" if model else f"admin:{self.view}")
+
+    def needs(self) -> str | None:
+        if self.permission is not None or "." not in self.view:
+            return self.permission
+        app, _, model = self.view.partition(".")
+        return f"{app}.view_{model}"
+
+
+GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    (
+        "Pool",
+        (
+            Entry("Dashboard", "monitoring", "index"),
+            Entry("Miners", "memory", "miners.miner"),
+            Entry("Price overrides", "sell", "miners.priceoverride"),
+            Entry("Commands", "send", "miners.minercommand"),
+            Entry("Last reports", "ecg_heart", "miners.minerstatus"),
+        ),
+    ),
+    (
+        "Jobs",
+        (
+            Entry("Matches", "hub", "matching.matchrecord"),
+            Entry("Feedback", "reviews", "feedback.feedback"),
+        ),
+    ),
+    (
+        "Access",
+        (
+            Entry("Users", "person", "auth.user"),
+            Entry("Roles", "shield_person", "auth.group"),
+        ),
+    ),
+)
+
+
+def visible_to(request: HttpRequest) -> list[tuple[str, Entry]]:
+    return [(title, each) for title, entries in GROUPS for each in entries if _may(each.needs())(request)]
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": title,
+            "items": [
+                {"title": each.title, "icon": each.icon, "link": each.link(), "permission": _may(each.needs())}
+                for each in entries
+            ],
+        }
+        for title, entries in GROUPS
+    ]
+
+
+def _may(permission: str | None) -> Callable[[HttpRequest], bool]:
+    def may(request: HttpRequest) -> bool:
+        user: User | AnonymousUser = request.user
+        return permission is None or user.has_perm(permission)
+
+    return may

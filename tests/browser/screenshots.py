@@ -1,0 +1,92 @@
+"""The pictures of docs/: `python -m tests.browser.screenshots FOLDER [NAME …]`, of a hub with mock miners and jobs.
+
+A page is a name and a path, or a function that goes there. Of each there are NAME.png (light, wide), and NAME-dark.png;
+those in EVERYWHERE are there as NAME-narrow.png too.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.browser.chromium import Operator, chromium, operator, superuser_make
+from tests.hub import ROOT, LiveHub, running_hub
+
+MINERS, JOBS = 150, 400
+
+Go = Callable[[Operator], object]
+
+
+def first_miner(somebody: Operator) -> None:
+    somebody.go("/admin/miners/miner/")
+    somebody.page.click("#result_list tbody tr:nth-child(2) th a")
+
+
+PAGES: dict[str, str | Go] = {
+    "admin-dashboard": "/admin/",
+    "admin-miners": "/admin/miners/miner/",
+    "admin-miner": first_miner,
+}
+NARROW_TOO = ("admin-dashboard", "admin-miners")
+
+
+@contextmanager
+def busy_hub(folder: Path) -> Iterator[LiveHub]:
+    """A hub with live mock miners, and jobs of which most were done."""
+    with running_hub(folder) as hub:
+        superuser_make(hub, "root")
+        command = [
+            sys.executable, str(ROOT / "manage.py"), "seed_miners", "--live", "--count", str(MINERS), "--base", hub.base,
+        ]  # fmt: skip
+        with (folder / "miners.log").open("wb") as log:
+            miners = subprocess.Popen(command, env=hub.env, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
+        try:
+            while httpx.get(f"{hub.base}/v1/health").json()["online_miners"] < MINERS:
+                time.sleep(0.2)
+            work(hub)
+            yield hub
+        finally:
+            miners.terminate()
+            miners.wait(20)
+
+
+def work(hub: LiveHub, jobs: int = JOBS) -> None:
+    wanted = [{"min_vram_gb": 16}, {"accel": ["cuda"]}, {"min_vram_gb": 500}, {"capabilities_any": ["llama-3-8b"]}, {}]
+    with httpx.Client(base_url=hub.base, headers=hub.coordinator, timeout=10) as coordinator:
+        for number in range(jobs):
+            job = f"job-{number:05}"
+            body = {"job_id": job, "requirements": wanted[number % 5], "hints": {"region": "eu"} if number % 2 else {}}
+            found = coordinator.post("/v1/match", json=body).json()["candidates"]
+            if not found:
+                continue
+            outcome = "failed" if number % 11 == 0 else "rejected" if number % 13 == 0 else "completed"
+            told = {"job_id": job, "miner_id": found[0]["miner_id"], "latency_ms": 80 + number % 70}
+            coordinator.post("/v1/feedback", json={**told, "outcome": outcome, "tokens_spent": 1.5})
+
+
+def take(folder: Path, names: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as scratch, busy_hub(Path(scratch)) as hub, chromium() as browser:
+        for dark, narrow in ((False, False), (True, False), (False, True)):
+            with operator(browser, hub, dark=dark, narrow=narrow) as root:
+                root.log_in("root")
+                for name in names:
+                    if narrow and name not in NARROW_TOO:
+                        continue
+                    page = PAGES[name]
+                    if callable(page):
+                        page(root)
+                    else:
+                        root.go(page)
+                    root.page.wait_for_timeout(2500)  # what is live, or fades in, is there
+                    suffix = "-dark" if dark else "-narrow" if narrow else ""
+                    root.screenshot(folder / f"{name}{suffix}.png")
+                    print(f"{name}{suffix}.png")  # noqa: T201
+
+
+if __name__ == "__main__":
+    take(Path(sys.argv[1]), sys.argv[2:] or list(PAGES))
