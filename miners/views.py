@@ -1,5 +1,7 @@
 """Routes of api.md §3 and §8: read the request, call one service, answer."""
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
@@ -158,6 +160,7 @@ class MinerViewSet(HubViewSet):
     """What operators ask about miners, and tell them."""
 
     permission_classes = (AdminSecretOrStaff,)
+    staff_needs: ClassVar = {"POST": "miners.add_minercommand"}
 
     @extend_schema(parameters=PAGE, responses={200: answer(MinerPage), **PROBLEMS(401, 403, 422)})
     def list(self, request: Request) -> HttpResponse:

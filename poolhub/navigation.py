@@ -50,6 +50,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Users", "person", "auth.user"),
             Entry("Roles", "shield_person", "auth.group"),
+            Entry("Failed logins", "lock", "axes.accessattempt"),
         ),
     ),
 )

@@ -1,5 +1,6 @@
 """Django's settings. What can be set is read here, once, by ``env``; ``.env.example`` explains each name."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ ENROLLMENT = read.choice("ENROLLMENT", "closed", ("open", "closed"))
 RATELIMIT_MATCH = read.rate("RATELIMIT_MATCH", "500/s")
 RATELIMIT_REGISTER = read.rate("RATELIMIT_REGISTER", "50/s")
 RATELIMIT_ENABLE = True
+LOGIN_ATTEMPTS = read.whole("LOGIN_ATTEMPTS", 10, low=1, high=1000)
+LOGIN_LOCKOUT_SEC = read.number("LOGIN_LOCKOUT_SEC", 900, low=1, high=86_400, unit="s")
 MAX_BODY_BYTES = read.whole("MAX_BODY_BYTES", 262_144, low=1024, high=16 * 1024 * 1024, unit="bytes")
 
 # --- miners, matches, trust
@@ -119,7 +122,6 @@ INSTALLED_APPS = [
     "miners",
     "matching",
     "feedback",
-    "operators",
     "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces
     "unfold.contrib.filters",
     "poolhub.apps.HubAdminConfig",
@@ -133,6 +135,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_prometheus",
+    "axes",
+    "access",  # last: its roles follow the permissions of all others
 ]
 MIDDLEWARE = [
     "poolhub.middleware.RequestIdMiddleware",
@@ -148,6 +152,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "poolhub.middleware.MeteredMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -186,6 +191,7 @@ SPECTACULAR_SETTINGS = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -207,6 +213,18 @@ CSRF_FAILURE_VIEW = "poolhub.common.problems.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
+SESSION_COOKIE_AGE = 12 * 3600
+# Failed logins count by address, not by name: else a stranger could lock out an operator. A login that works forgets
+# none, or somebody with an account could guess on for ever; while an address is locked out nothing is written.
+AXES_FAILURE_LIMIT = LOGIN_ATTEMPTS
+AXES_COOLOFF_TIME = timedelta(seconds=LOGIN_LOCKOUT_SEC)
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_CLIENT_IP_CALLABLE = "access.logins.login_address"
+AXES_LOCKOUT_CALLABLE = "access.logins.locked_out"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False  # access/admin.py shows what there is
+AXES_VERBOSE = False
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # whether HSTS covers sub-domains …
     "security.W021",  # … and enters the browsers' preload list is for the owner of the domain to say, in the proxy
@@ -228,6 +246,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # a refused request is no event of the log: metrics count it
         "django.security": {"level": "ERROR"},
         "django.channels.server": {"level": "WARNING"},
+        "axes": {"level": "ERROR"},  # it tells names and addresses; the page of failed logins shows them
         "daphne": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},

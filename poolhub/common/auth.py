@@ -67,14 +67,19 @@ class AdminSecret(SharedSecret):
 
 
 class AdminSecretOrStaff(AdminSecret):
-    """The admin secret, or a Django staff session (with its CSRF token on a method that writes)."""
+    """The admin secret, or a Django staff session (with its CSRF token on a method that writes).
+
+    A view that writes names what permission staff need in `staff_needs`, by method: what somebody may not do in the
+    admin they may not do here.
+    """
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if self.header not in request.headers and self._is_staff(request):
+        needs: str | None = getattr(view, "staff_needs", {}).get(request.method)
+        if self.header not in request.headers and self._is_staff(request, needs):
             return True
         return super().has_permission(request, view)
 
-    def _is_staff(self, request: Request) -> bool:
+    def _is_staff(self, request: Request, needs: str | None) -> bool:
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return False
         user = request._request.user
@@ -84,4 +89,6 @@ class AdminSecretOrStaff(AdminSecret):
             raise Forbidden("This address is not on the allowlist.", code="address_not_allowed")
         # Django's request: DRF's would look for the token in the body, which it cannot read and the view still wants
         SessionAuthentication().enforce_csrf(request._request)  # type: ignore[arg-type]
+        if needs is not None and not user.has_perm(needs):
+            raise Forbidden(f"This needs the permission {needs}.", code="permission_missing")
         return True

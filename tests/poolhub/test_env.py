@@ -124,6 +124,8 @@ ABSURD = {
     "COMMAND_TTL_SEC": (*NOT_NUMBERS, "0", "31536001"),
     "TRUST_HALF_LIFE_DAYS": (*NOT_NUMBERS, "0", "36501"),
     "MATCH_RECORD_SAMPLE": (*NOT_NUMBERS, "-0.1", "1.1"),
+    "LOGIN_ATTEMPTS": (*NOT_WHOLE, "0", "1001"),
+    "LOGIN_LOCKOUT_SEC": (*NOT_NUMBERS, "0.9", "86401"),
     "MATCH_RECORD_DAYS": (*NOT_NUMBERS, "-1", "3651"),
     "DB_DSN": (
         "", "hub.sqlite3", "mysql://h/x", "sqlite:///", "sqlite://hub.sqlite3", "sqlite:///:memory:", "sqlite:////",

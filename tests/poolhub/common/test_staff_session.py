@@ -1,7 +1,7 @@
 """An operator's browser on the API: the staff session stands for the admin secret, all the way."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from miners.models import MinerCommand
@@ -18,7 +18,9 @@ def browser():
     runtime.set_registry(runtime.new_registry())
     register()
     made = Client(enforce_csrf_checks=True)
-    made.force_login(User.objects.create_user("operator", password="x", is_staff=True))
+    user = User.objects.create_user("operator", password="x", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="add_minercommand"))
+    made.force_login(user)
     made.cookies["poolhub_csrf"] = TOKEN
     yield made
     runtime.reset()
@@ -44,3 +46,11 @@ def test_another_sites_page_cannot_command_with_it(browser, headers) -> None:
 def test_who_is_no_longer_staff_is_401(browser) -> None:
     User.objects.update(is_staff=False)
     assert drain(browser, **{"X-CSRFToken": TOKEN}).status_code == 401
+
+
+def test_who_may_not_send_commands_in_the_admin_may_not_here(browser) -> None:
+    User.user_permissions.through.objects.all().delete()
+    reply = drain(browser, **{"X-CSRFToken": TOKEN})
+    assert (reply.status_code, reply.json()["code"]) == (403, "permission_missing")
+    assert not MinerCommand.objects.exists()
+    assert browser.get("/v1/miners/m1").status_code == 200
