@@ -11,13 +11,16 @@ from django.template.response import TemplateResponse
 
 from miners.admin.acting import act_on_each, chosen, number_of
 from miners.admin.forms import OverrideForm
+from miners.admin.live import live
 from miners.admin.shared import author_of
 from miners.choices import CommandName
 from miners.models import Miner
+from miners.registry.records import State
 from miners.services.commands import command_args, command_create
 from miners.services.operators import (
     miner_disable,
     miner_enable,
+    miner_end_session,
     miner_issue_key,
     miner_remove,
     price_override_create,
@@ -31,7 +34,8 @@ def command_send(request: HttpRequest, miner: Miner, name: CommandName, args: di
 
 class MinerActions(HubAdmin):
     actions = (
-        "enable", "disable", "drain", "resume", "reregister", "set_price_override", "issue_key", "delete_selected",
+        "enable", "disable", "drain", "resume", "reregister", "end_session", "issue_key", "set_price_override",
+        "delete_selected",
     )  # fmt: skip
 
     def has_command_permission(self, request: HttpRequest) -> bool:
@@ -47,7 +51,8 @@ class MinerActions(HubAdmin):
     @admin.action(description="Disable", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
         if not _confirmed(request):
-            return self._ask(request, queryset, "disable", "Their tokens and keys are refused until they are enabled.")
+            told = "Their sockets close at once, and their tokens and keys are refused until they are enabled."
+            return self._ask(request, queryset, "disable", told)
         self._each(request, queryset, "disabled", lambda miner: miner_disable(miner_id=miner.miner_id))
         return None
 
@@ -63,6 +68,14 @@ class MinerActions(HubAdmin):
     def reregister(self, request: HttpRequest, queryset: QuerySet[Miner]) -> None:
         done = "asked to register again"
         self._each(request, queryset, done, partial(command_send, request, name=CommandName.REREGISTER))
+
+    @admin.action(description="End the session", permissions=["change"])
+    def end_session(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
+        if not _confirmed(request):
+            told = "Their sockets close and their tokens end at once. Their keys stay: they may register again."
+            return self._ask(request, queryset, "end_session", told)
+        self._each(request, queryset, "logged out", lambda miner: miner_end_session(miner_id=miner.miner_id))
+        return None
 
     @admin.action(description="Set a price override", permissions=["override"])
     def set_price_override(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
@@ -135,6 +148,7 @@ class MinerActions(HubAdmin):
             "title": title,
             "question": f"{title}: {number_of(miners)}.",
             "told": told,
+            "touched": touched(miners),
             "dangerous": form is None,
             "opts": self.opts,
             "list_url": self.list_url(),
@@ -147,6 +161,14 @@ class MinerActions(HubAdmin):
             "media": self.media if form is None else self.media + form.media,
         }
         return TemplateResponse(request, "miners/admin/action.html", context)
+
+
+def touched(miners: Iterable[Miner]) -> str:
+    """What hangs on these miners now, as this process sees it."""
+    views = [view for view in map(live, miners) if view is not None]
+    at_work = sum(view.state in (State.ONLINE, State.DEGRADED, State.DRAINING) for view in views)
+    jobs = sum(view.reservations for view in views)
+    return f"{at_work} of them are in contact with the hub, which has placed {jobs} jobs on them."
 
 
 def _confirmed(request: HttpRequest) -> bool:

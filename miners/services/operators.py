@@ -59,6 +59,14 @@ def miner_issue_key(*, miner_id: str) -> str:
     return api_key
 
 
+def miner_end_session(*, miner_id: str) -> None:
+    """End the miner's session and close its socket; with its key it may register again at once."""
+    with changing():
+        miner = miner_lock_known(miner_id)
+        miner_save(miner, {"session": next_session(miner.session, clock.now()), "logged_out": True})
+        session_end(miner)
+
+
 def miner_disable(*, miner_id: str) -> None:
     """Refuse the miner's key and token until it is enabled again."""
     with changing():

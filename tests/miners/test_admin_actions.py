@@ -9,12 +9,13 @@ from django.test import Client
 
 from miners.admin import acting
 from miners.models import Miner, MinerCommand, PriceOverride
+from miners.registry import runtime
 from miners.registry.loader import miner_row
 from miners.registry.records import State
 from miners.services.operators import miner_create, miner_disable, miner_remove, price_override_create
 from miners.sessions import hash_api_key
 from tests.miners.admin_pages import MINERS, do, page
-from tests.miners.builders import register, stored, view
+from tests.miners.builders import post, register, stored, view
 from tests.operators import messages_of, shows, staff, superuser
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,8 +95,8 @@ def test_the_page_of_a_miner_offers_the_same_and_comes_back_to_it(root) -> None:
     offered = dict(root.get(page()).context["page_actions"])
     assert offered == {
         "enable": "Enable", "disable": "Disable", "drain": "Drain", "resume": "Resume",
-        "reregister": "Ask to register again", "set_price_override": "Set a price override",
-        "issue_key": "Issue a key",
+        "reregister": "Ask to register again", "end_session": "End the session", "issue_key": "Issue a key",
+        "set_price_override": "Set a price override",
     }  # fmt: skip
     pk = stored().pk
     done = root.post(MINERS, {"action": "drain", "_selected_action": pk, "_page": pk})
@@ -134,6 +135,41 @@ def test_what_is_refused_for_one_miner_stops_no_other(root, monkeypatch) -> None
     assert messages_of(done) == ["2 miners disabled.", "m2: no miner m2"]
     assert (state("m1"), state("m3")) == (State.DISABLED, State.DISABLED)
     assert list(LogEntry.objects.values_list("object_repr", flat=True).order_by("id")) == ["m1", "m3"]
+
+
+def test_the_question_says_what_hangs_on_the_miners(root) -> None:
+    for name in ("m1", "m2", "m3"):
+        register(name)
+    runtime.get_registry().add_own("m1", 1)
+    miner_disable(miner_id="m3")
+    asked = do(root, "disable", "m1", "m2", "m3")
+    assert shows(asked, "2 of them are in contact with the hub, which has placed 1 jobs on them.")
+
+
+@pytest.mark.parametrize("action", ["disable", "end_session", "issue_key", "delete_selected"])
+def test_what_does_harm_asks_first_and_does_nothing_until_it_is_told_to(root, action) -> None:
+    register()
+    before = Miner.objects.values().get()
+    asked = do(root, action, "m1")
+    assert shows(asked, f"{asked.context['title']}: 1 miner.")
+    assert Miner.objects.values().get() == before
+
+
+# ---- sessions
+
+
+def test_ending_a_session_ends_its_token_and_leaves_the_key(root) -> None:
+    token = register()
+    done = do(root, "end_session", "m1", confirmed="yes")
+    assert messages_of(done) == ["1 miner logged out."]
+    assert state() is State.OFFLINE
+    assert heartbeat(token) == 401
+    assert heartbeat(register()) == 200
+    assert state() is State.ONLINE
+
+
+def heartbeat(token: str) -> int:
+    return post(Client(), "/v1/miners/heartbeat", {"queue_len": 0}, token=token).status_code
 
 
 # ---- keys
@@ -182,7 +218,10 @@ def test_miners_are_removed_with_what_hangs_on_them(root, registry) -> None:
 # ---- who may
 
 
-ALL = ("enable", "disable", "drain", "resume", "reregister", "set_price_override", "issue_key", "delete_selected")
+ALL = (
+    "enable", "disable", "drain", "resume", "reregister", "end_session", "issue_key", "set_price_override",
+    "delete_selected",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -190,7 +229,7 @@ ALL = ("enable", "disable", "drain", "resume", "reregister", "set_price_override
     [
         ((), set()),
         (("miners.add_miner",), set()),
-        (("miners.change_miner",), {"enable", "disable", "drain", "resume", "issue_key"}),
+        (("miners.change_miner",), {"enable", "disable", "drain", "resume", "end_session", "issue_key"}),
         (("miners.add_priceoverride",), {"set_price_override"}),
         (("miners.add_minercommand",), {"reregister"}),
         (("miners.delete_miner",), {"delete_selected"}),

@@ -8,7 +8,7 @@ import pytest
 from channels.db import database_sync_to_async
 
 from miners import connections
-from miners.services.operators import miner_disable, miner_issue_key, miner_remove
+from miners.services.operators import miner_disable, miner_end_session, miner_issue_key, miner_remove
 from poolhub.common import clock
 from poolhub.common.metrics import HEARTBEATS
 from tests.miners.builders import post, register, view
@@ -277,6 +277,7 @@ def test_a_refused_connection_replaces_nothing() -> None:
         (lambda client, token: post(client, "/v1/miners/logout", token=token), 4401),
         (lambda client, token: miner_disable(miner_id="m1"), 4403),
         (lambda client, token: miner_issue_key(miner_id="m1"), 4401),
+        (lambda client, token: miner_end_session(miner_id="m1"), 4401),
         (lambda client, token: miner_remove(miner_id="m1"), 4401),
         (lambda client, token: connections.end_all(), 4012),
     ],

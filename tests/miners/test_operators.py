@@ -12,6 +12,7 @@ from miners.services.operators import (
     miner_create,
     miner_disable,
     miner_enable,
+    miner_end_session,
     miner_issue_key,
     miner_remove,
     miner_set_operator_drain,
@@ -77,6 +78,7 @@ def test_a_removed_miner_is_gone_everywhere(registry) -> None:
     "act",
     [
         lambda: miner_disable(miner_id="nobody"),
+        lambda: miner_end_session(miner_id="nobody"),
         lambda: miner_enable(miner_id="nobody"),
         lambda: miner_issue_key(miner_id="nobody"),
         lambda: miner_remove(miner_id="nobody"),
