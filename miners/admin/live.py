@@ -3,9 +3,11 @@
 from math import isfinite
 
 from django.contrib import admin
+from unfold.decorators import display
 
 from miners.admin.shared import tokens_text
 from miners.models import Miner
+from miners.registry.choosing import Order
 from miners.registry.records import MinerView, PriceSource
 from miners.registry.runtime import get_registry
 from miners.tokens import tokens
@@ -22,20 +24,23 @@ def live(miner: Miner) -> MinerView | None:
     return view
 
 
-@admin.display(description="state")
+STATES = {"online": "success", "degraded": "warning", "offline": "default", "draining": "info", "disabled": "danger"}
+
+
+@display(description="state", ordering=Order.STATE.value, label=STATES)  # type: ignore[untyped-decorator]
 def state(miner: Miner) -> str:
     view = live(miner)
     return NO_VALUE if view is None else view.state.value
 
 
-@admin.display(description="load")
+@admin.display(description="load", ordering=Order.LOAD.value)
 def load(miner: Miner) -> str:
     """Slots taken of all."""
     view = live(miner)
     return NO_VALUE if view is None else f"{view.live.own + view.live.foreign}/{view.row.max_parallel}"
 
 
-@admin.display(description="effective price")
+@admin.display(description="effective price", ordering=Order.PRICE.value)
 def effective_price(miner: Miner) -> str:
     view = live(miner)
     if view is None:
@@ -44,10 +49,25 @@ def effective_price(miner: Miner) -> str:
     return price if view.price_source is PriceSource.OWN else f"{price} ({view.price_source.value})"
 
 
-@admin.display(description="trust")
+@admin.display(description="trust", ordering=Order.TRUST.value)
 def trust(miner: Miner) -> str:
     view = live(miner)
     return NO_VALUE if view is None else f"{view.trust:.3f}"
+
+
+@admin.display(description="temperature", ordering=Order.TEMPERATURE.value)
+def temperature(miner: Miner) -> str:
+    view = live(miner)
+    return NO_VALUE if view is None or view.live.temp_c is None else f"{view.live.temp_c:g} °C"
+
+
+@admin.display(description="last contact", ordering=Order.LAST_SEEN.value)
+def heard(miner: Miner) -> str:
+    """How long ago; the time itself is on the miner's page."""
+    view = live(miner)
+    if view is None or not isfinite(view.live.last_seen):
+        return NO_VALUE
+    return ago(max(0.0, clock.now() - view.live.last_seen))
 
 
 @admin.display(description="last contact")
@@ -82,6 +102,13 @@ def reported(miner: Miner) -> str:
 def held(miner: Miner) -> str:
     view = live(miner)
     return NO_VALUE if view is None else f"{view.reservations} reservations and holds"
+
+
+def ago(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def _time(at: float) -> str:

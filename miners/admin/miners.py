@@ -1,7 +1,7 @@
 """Miners: the operator's own decisions can be edited; what a miner claims and what the hub keeps is shown."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -11,13 +11,26 @@ from django.utils.html import format_html_join
 
 from miners.admin import live
 from miners.admin.actions import MinerActions, command_send
-from miners.admin.filters import RegionFilter, StateFilter
+from miners.admin.changelist import MinerChangeList
+from miners.admin.filters import (
+    CapabilityFilter,
+    GpuFilter,
+    PriceFilter,
+    ProtoFilter,
+    RegionFilter,
+    StateFilter,
+    TrustFilter,
+)
 from miners.admin.forms import MinerForm
 from miners.choices import CommandName
 from miners.models import Miner
+from miners.registry.choosing import Choice, choose
+from miners.registry.runtime import get_registry
 from miners.services.operators import miner_create, miner_disable, miner_enable, miner_remove
-from poolhub.common.admin import NO_VALUE, json_column, text_column
+from poolhub.common import clock
+from poolhub.common.admin import NO_VALUE, CappedPaginator, json_column, text_column
 
+MAX_FOUND = 200
 ADDED = ("miner_id", "disabled", "operator_drain", "price_cap")
 LIVE = (
     live.state, live.load, live.held, live.effective_price, live.trust, live.last_contact, live.lease_until,
@@ -52,12 +65,30 @@ KEPT = (
 class MinerAdmin(MinerActions):
     form = MinerForm
     list_display: Any = (
-        "miner_id", live.state, GPU_NAME, REGION, live.load, live.effective_price, live.trust, live.last_contact,
+        "miner_id", live.state, live.heard, GPU_NAME, REGION, live.load, live.temperature, live.effective_price,
+        live.trust,
     )  # fmt: skip
-    list_filter = (StateFilter, RegionFilter, "proto", "operator_drain")
-    search_fields = ("miner_id", "addr", "gpu_name", "region", "wallet_address")
-    search_help_text = "A part of the id, the address, the GPU's name, the region or the wallet address."
+    list_filter = (StateFilter, RegionFilter, GpuFilter, CapabilityFilter, PriceFilter, TrustFilter, ProtoFilter)
+    list_filter_submit = True
+    sortable_by: ClassVar[Any] = (
+        "miner_id", live.state, live.heard, live.load, live.temperature, live.effective_price, live.trust,
+    )  # fmt: skip
+    search_fields = ("miner_id",)
+    search_help_text = "A part of the id, the address, the GPU's name or the region."
     ordering = ("miner_id",)
+    paginator = CappedPaginator
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[MinerChangeList]:
+        return MinerChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Miner], search_term: str
+    ) -> tuple[QuerySet[Miner], bool]:
+        """For fields that choose a miner; the list searches by itself."""
+        if not search_term.strip():
+            return queryset, False
+        found = choose(get_registry(), Choice(text=search_term.strip()), now=clock.now())
+        return queryset.filter(pk__in=found[:MAX_FOUND].tolist()), False
 
     def get_fieldsets(self, request: HttpRequest, obj: Miner | None = None) -> Any:
         if obj is None:

@@ -53,7 +53,7 @@ def counts(registry: Registry) -> dict[str, dict[State, int]]:
     result: dict[str, dict[State, int]] = {name: {} for name in regions.values()}
     for state in State:
         codes, numbers = np.unique(
-            registry.columns.region[bitmaps.to_rows(_in_state(registry, state))], return_counts=True
+            registry.columns.region[bitmaps.to_rows(in_state(registry, state))], return_counts=True
         )
         for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
             result[regions[code]][state] = number
@@ -61,7 +61,7 @@ def counts(registry: Registry) -> dict[str, dict[State, int]]:
 
 
 def mean_latency_ms(registry: Registry) -> float | None:
-    matchable = _in_state(registry, State.ONLINE) | _in_state(registry, State.DEGRADED)
+    matchable = in_state(registry, State.ONLINE) | in_state(registry, State.DEGRADED)
     latency = registry.columns.latency[bitmaps.to_rows(matchable)]
     latency = latency[~np.isnan(latency)]
     return float(latency.mean()) if len(latency) else None
@@ -71,7 +71,7 @@ def _chosen(registry: Registry, wanted: Wanted) -> Words:
     words = bitmaps.words_for(registry.size)
     chosen = registry.states.present[:words].copy()
     if wanted.state is not None:
-        chosen &= _in_state(registry, State(wanted.state))
+        chosen &= in_state(registry, State(wanted.state))
     if wanted.region is not None:
         chosen &= registry.terms.region_taken(wanted.region, words)
     if wanted.capability is not None:
@@ -83,7 +83,7 @@ def _chosen(registry: Registry, wanted: Wanted) -> Words:
     return chosen
 
 
-def _in_state(registry: Registry, state: State) -> Words:
+def in_state(registry: Registry, state: State) -> Words:
     words = bitmaps.words_for(registry.size)
     states = registry.states
     present, disabled = states.present[:words], states.disabled[:words]

@@ -131,6 +131,15 @@ class Terms:
             terms.update((term.code, term) for term in self._gpus_like[key])
         return self._union(list(terms.values()), words)
 
+    def named_like(self, kind: Kind, part: str, words: int) -> Words:
+        """Miners whose term of this kind contains the part, whatever the case."""
+        part = part.lower()
+        return self._union([term for name, term in self._by_name[kind].items() if part in name.lower()], words)
+
+    def counts(self, kind: Kind) -> dict[str, int]:
+        """How many hold each term of a kind."""
+        return {name: term.count for name, term in self._by_name[kind].items()}
+
     def nbytes(self) -> int:
         return sum(t.slots.nbytes + (0 if t.words is None else t.words.nbytes) for t in self._by_code if t is not None)
 
