@@ -37,7 +37,7 @@ from miners.registry.runtime import get_registry
 from miners.registry.store import Registry
 from poolhub.common import clock, codec
 from poolhub.common.errors import HubError, NotFound, Unavailable
-from poolhub.common.metrics import MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
+from poolhub.common.metrics import MATCH_EMPTY, MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +262,11 @@ def _relaxation(each: Relaxation) -> RelaxationAnswer:
 
 def _count(result: MatchResult, latency_ms: float) -> None:
     MATCH_LATENCY.observe(latency_ms)
-    (MATCHED if result.candidates else EMPTY).inc()
+    if result.candidates:
+        MATCHED.inc()
+    else:
+        EMPTY.inc()
+        most = max(result.rejected, key=result.rejected.__getitem__, default="no miners")
+        MATCH_EMPTY.labels(constraint=most).inc()
     for constraint, number in result.rejected.items():
         REJECTIONS[constraint].inc(number)

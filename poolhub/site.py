@@ -1,17 +1,51 @@
 """The admin site itself: its pages that belong to no model."""
 
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from unfold.dataclasses import SearchResult
 from unfold.sites import UnfoldAdminSite
 
 from poolhub import navigation
+from poolhub.common import codec
+from poolhub.dashboard import snapshot
+
+MAY_SEE = "miners.view_miner"
+CHARTS = (
+    ("regions", "Miners by region"),
+    ("slots", "Slots by region"),
+    ("matches", "Matches a minute"),
+    ("latency", "Time to answer a match, ms"),
+    ("empty", "Matches without a candidate, by what rejected most miners"),
+    ("rejections", "Miners rejected, by the first constraint that they fail"),
+    ("heartbeats", "Heartbeats a second"),
+    ("feedback", "Feedback by outcome"),
+)
 
 
 class HubSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no types
+    index_title = "Dashboard"
+    index_template = "poolhub/admin/dashboard.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        return [path("dashboard.json", self.admin_view(self.dashboard), name="dashboard"), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        shown = {"may_see": _may_see(request), "charts": CHARTS, **(extra_context or {})}
+        answer: HttpResponse = super().index(request, shown)
+        return answer
+
+    def dashboard(self, request: HttpRequest) -> HttpResponse:
+        """The numbers that the page asks for again and again."""
+        if not _may_see(request):
+            raise PermissionDenied
+        return HttpResponse(codec.encode(snapshot()), content_type="application/json")
+
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Ctrl+K: the pages of the sidebar. The theme's own keeps its results in the cache, pickled."""
         asked = request.GET.get("s", "").strip().lower()
@@ -27,3 +61,7 @@ class HubSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no types
         extended = "extended" in request.GET
         name = "unfold/helpers/command_results.html" if extended else "unfold/helpers/search_results.html"
         return TemplateResponse(request, name, context, headers={"HX-Trigger": "search"})
+
+
+def _may_see(request: HttpRequest) -> bool:
+    return cast("User", request.user).has_perm(MAY_SEE)

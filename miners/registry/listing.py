@@ -60,6 +60,18 @@ def counts(registry: Registry) -> dict[str, dict[State, int]]:
     return result
 
 
+def slots(registry: Registry) -> dict[str, tuple[int, int]]:
+    """By region: slots of the miners that can be matched, and how many of them are taken."""
+    columns = registry.columns
+    rows = bitmaps.to_rows(in_state(registry, State.ONLINE) | in_state(registry, State.DEGRADED))
+    total = columns.max_parallel[rows].astype(np.int64)
+    used = np.minimum(columns.own[rows].astype(np.int64) + columns.foreign[rows], total)
+    codes = columns.region[rows]
+    totals, taken = np.bincount(codes, total), np.bincount(codes, used)
+    names = registry.terms.codes(Kind.REGION)
+    return {names[code]: (int(totals[code]), int(taken[code])) for code in np.unique(codes).tolist()}
+
+
 def mean_latency_ms(registry: Registry) -> float | None:
     matchable = in_state(registry, State.ONLINE) | in_state(registry, State.DEGRADED)
     latency = registry.columns.latency[bitmaps.to_rows(matchable)]

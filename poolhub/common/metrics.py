@@ -16,6 +16,11 @@ MATCH_REJECTIONS = Counter(
 )
 STREAM_RANKINGS = Counter("poolhub_stream_rankings_total", "Subscriptions that were ranked anew")
 STREAM_UPDATES = Counter("poolhub_stream_updates_total", "Answers sent over match streams", ["type"])
+MATCH_EMPTY = Counter(
+    "poolhub_match_empty_total",
+    "Matches without a candidate, by the constraint that rejected most miners",
+    ["constraint"],
+)
 MATCH_RECORDS_DROPPED = Counter("poolhub_match_records_dropped_total", "Match records lost while the database was away")
 HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
 COMMANDS = Counter("poolhub_commands_total", "Commands to miners, by what became of them", ["event"])

@@ -1,6 +1,6 @@
 """What matches leave in the metrics (contract, section 10)."""
 
-from poolhub.common.metrics import MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
+from poolhub.common.metrics import MATCH_EMPTY, MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
 from tests.matching.builders import add, ask, match
 
 
@@ -39,3 +39,18 @@ def test_each_match_of_a_batch_is_counted_and_what_is_refused_is_not(client) -> 
     ask(client, "/v1/match/batch", requests=[{"job_id": "a"}, {"job_id": 5}, {"job_id": "b"}])
     ask(client, top_k=99)
     assert added(before) == {"matched": 2, "observed": 2}
+
+
+def empty_by(constraint: str) -> float:
+    return MATCH_EMPTY.labels(constraint=constraint)._value.get()
+
+
+def test_a_match_without_a_candidate_is_counted_by_what_rejected_most(client) -> None:
+    before = empty_by("no miners"), empty_by("region"), empty_by("min_vram_gb")
+    match(client)
+    for miner_id in ("a", "b", "c"):
+        add(miner_id, region="eu" if miner_id == "a" else "us", gpu_vram=4.0)
+    match(client, requirements={"min_vram_gb": 80})
+    match(client, hints={"region": "asia"})
+    match(client)
+    assert (empty_by("no miners"), empty_by("region"), empty_by("min_vram_gb")) == tuple(each + 1 for each in before)
