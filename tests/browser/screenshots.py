@@ -7,6 +7,7 @@ those in EVERYWHERE are there as NAME-narrow.png too.
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +20,16 @@ from tests.hub import ROOT, LiveHub, running_hub
 
 MINERS, JOBS = 150, 400
 
+# what is live needs a while to have a past, and meanwhile jobs go on
+WAIT_MS = {"admin-dashboard": 12_000}
+
 Go = Callable[[Operator], object]
 
 
 def first_miner(somebody: Operator) -> None:
     somebody.go("/admin/miners/miner/")
-    somebody.page.click("#result_list tbody tr:nth-child(2) th a")
+    somebody.page.locator("#result_list tbody th a").nth(1).click()
+    somebody.page.wait_for_load_state()
 
 
 PAGES: dict[str, str | Go] = {
@@ -49,10 +54,22 @@ def busy_hub(folder: Path) -> Iterator[LiveHub]:
             while httpx.get(f"{hub.base}/v1/health").json()["online_miners"] < MINERS:
                 time.sleep(0.2)
             work(hub)
-            yield hub
+            done = threading.Event()
+            working = threading.Thread(target=work_on, args=(hub, done))
+            working.start()
+            try:
+                yield hub
+            finally:
+                done.set()
+                working.join()
         finally:
             miners.terminate()
             miners.wait(20)
+
+
+def work_on(hub: LiveHub, done: threading.Event) -> None:
+    while not done.wait(0.5):
+        work(hub, 20)
 
 
 def work(hub: LiveHub, jobs: int = JOBS) -> None:
@@ -82,7 +99,7 @@ def take(folder: Path, names: list[str]) -> None:
                         page(root)
                     else:
                         root.go(page)
-                    root.page.wait_for_timeout(2500)  # what is live, or fades in, is there
+                    root.page.wait_for_timeout(WAIT_MS.get(name, 600))
                     suffix = "-dark" if dark else "-narrow" if narrow else ""
                     root.screenshot(folder / f"{name}{suffix}.png")
                     print(f"{name}{suffix}.png")  # noqa: T201
