@@ -7,17 +7,25 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.decorators import method_decorator
+from django.utils.text import Truncator
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from access.audit import change_record
+from access.audited import Audited, AuditedForms
+from access.models import Change
 from access.roles import DESCRIPTIONS, Role
 from poolhub.common import clock
-from poolhub.common.admin import CappedPaginator, HubAdmin, ReadOnlyAdmin, text_column
+from poolhub.common.admin import NO_VALUE, CappedPaginator, HubAdmin, ReadOnlyAdmin, json_column, text_column
+from poolhub.common.text import visible
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
+MAX_VALUES, MAX_SUMMARY = 4, 160
 SUPERUSERS_ALONE = ("is_superuser", "user_permissions")
 
 
@@ -27,7 +35,7 @@ def roles_of(user: User) -> str:
 
 
 @admin.register(User)
-class HubUserAdmin(UserAdmin, HubAdmin):  # type: ignore[type-arg, misc]  # takes arguments in the stubs alone
+class HubUserAdmin(UserAdmin, AuditedForms):  # type: ignore[type-arg, misc]  # takes arguments in the stubs alone
     """Superusers are changed by superusers alone, and nobody else makes one."""
 
     form = UserChangeForm
@@ -64,7 +72,7 @@ class HubUserAdmin(UserAdmin, HubAdmin):  # type: ignore[type-arg, misc]  # take
 
 
 @admin.register(Group)
-class HubGroupAdmin(GroupAdmin, HubAdmin):
+class HubGroupAdmin(GroupAdmin, AuditedForms):
     """The three roles are the hub's; other groups are made and changed here."""
 
     change_form_template = HubAdmin.change_form_template
@@ -94,7 +102,7 @@ FAILED: Any = (
 
 
 @admin.register(AccessAttempt)
-class FailedLoginAdmin(ReadOnlyAdmin):
+class FailedLoginAdmin(Audited, ReadOnlyAdmin):
     """Deleting one forgets it, so that its address may try again at once."""
 
     list_display = FAILED
@@ -109,9 +117,50 @@ class FailedLoginAdmin(ReadOnlyAdmin):
         return cast("User", request.user).has_perm("axes.delete_accessattempt")
 
     @admin.action(description="Forget, and let try again", permissions=["forget"])
+    @method_decorator(transaction.atomic)
     def forget(self, request: HttpRequest, queryset: QuerySet[AccessAttempt]) -> None:
-        number, _ = queryset.delete()
-        self.message_user(request, f"{number} failed logins forgotten.")
+        attempts = list(queryset)
+        for each in attempts:
+            before = {"username": each.username, "address": each.ip_address, "failures": each.failures_since_start}
+            change_record(action="failed login forgotten", obj=each, before=before, after={})
+        queryset.filter(pk__in=[each.pk for each in attempts]).delete()
+        self.message_user(request, f"{len(attempts)} failed logins forgotten.")
+
+
+@admin.display(description="what")
+def summary(change: Change) -> str:
+    """The values that were changed, in a line."""
+    names = list(dict.fromkeys([*change.before, *change.after]))[:MAX_VALUES]
+    parts = (f"{name}: {change.before.get(name, NO_VALUE)} → {change.after.get(name, NO_VALUE)}" for name in names)
+    return Truncator(visible(", ".join(parts))).chars(MAX_SUMMARY)
+
+
+CHANGE: Any = (
+    "at", "user_name", "via", "address", "request_id", "action", text_column("object_name", "object"), "model",
+    "object_pk", text_column("reason"), json_column("before"), json_column("after"),
+)  # fmt: skip
+
+
+@admin.register(Change)
+class ChangeAdmin(ReadOnlyAdmin):
+    """The log itself: read by everybody with a role, changed by nobody, superusers included."""
+
+    list_display = (
+        "at",
+        "user_name",
+        "action",
+        text_column("object_name", "object"),
+        summary,
+        text_column("reason"),
+        "via",
+    )
+    list_filter = ("via", ("at", admin.DateFieldListFilter))
+    search_fields = ("object_name", "user_name")
+    search_help_text = "A part of the object's name (a miner's id) or of the user's."
+    ordering = ("-id",)
+    sortable_by = ()
+    paginator = CappedPaginator
+    fields = readonly_fields = CHANGE
 
 
 def _is_superuser(request: HttpRequest) -> bool:

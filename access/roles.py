@@ -20,6 +20,7 @@ class Role(StrEnum):
 
 # Of the hub's own apps; the tables of others (sessions, content types) are nobody's business.
 POOL_APPS = frozenset({"miners", "matching", "feedback", "market", "settlement"})
+LOG = "access.change"  # seen by all, changed by nobody
 ACCESS = frozenset({"auth.user", "auth.group", "axes.accessattempt"})
 
 # What may be seen but is not an operator's to change: it decides whom the hub believes, or cannot be brought back.
@@ -37,8 +38,10 @@ DESCRIPTIONS = {
 def permits(role: Role, app: str, model: str, codename: str) -> bool:
     """Whether a role has a permission (`miners`, `miner`, `change_miner`)."""
     verb, label = codename.partition("_")[0], f"{app}.{model}"
-    if role is Role.ADMINISTRATOR:
+    if role is Role.ADMINISTRATOR and label != LOG:
         return app in POOL_APPS or label in ACCESS
+    if label == LOG:
+        return verb == "view"
     if app not in POOL_APPS:
         return False
     if verb == "view":

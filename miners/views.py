@@ -7,6 +7,7 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
+from access.audit import Via, acting, actor_of
 from miners.authentication import Session, ended, key_owners, require_live, session_read, session_standing, wrong_key
 from miners.choices import CommandName
 from miners.pacing import pace
@@ -179,10 +180,11 @@ class MinerViewSet(HubViewSet):
         asked = self.read(request, CommandRequest)
         name = CommandName(asked.name)
         user = request._request.user
-        made = command_create(
-            miner_id=miner_id,
-            name=name,
-            args=command_args(name, asked.args),
-            author=user if user.is_authenticated else None,
-        )
+        with acting(actor_of(request._request, via=Via.API)):
+            made = command_create(
+                miner_id=miner_id,
+                name=name,
+                args=command_args(name, asked.args),
+                author=user if user.is_authenticated else None,
+            )
         return self.reply(CommandAnswer(id=str(made.id), name=made.name, args=made.args, status=made.status), 201)

@@ -48,6 +48,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Access",
         (
+            Entry("Log of changes", "history", "access.change"),
             Entry("Users", "person", "auth.user"),
             Entry("Roles", "shield_person", "auth.group"),
             Entry("Failed logins", "lock", "axes.accessattempt"),

@@ -1,5 +1,7 @@
 """The admin site itself: its pages that belong to no model."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, cast
 
 from django.contrib.auth.models import User
@@ -11,6 +13,7 @@ from django.urls import URLPattern, path
 from unfold.dataclasses import SearchResult
 from unfold.sites import UnfoldAdminSite
 
+from access.audit import Via, acting, actor_of
 from poolhub import navigation
 from poolhub.common import codec
 from poolhub.dashboard import snapshot
@@ -34,6 +37,17 @@ class HubSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no types
 
     def get_urls(self) -> list[URLPattern]:
         return [path("dashboard.json", self.admin_view(self.dashboard), name="dashboard"), *super().get_urls()]
+
+    def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:
+        """As Django's; what it changes is logged as the user's, with the form's field `reason`."""
+
+        @wraps(view)
+        def audited(request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
+            with acting(actor_of(request, via=Via.ADMIN, reason=request.POST.get("reason", ""))):
+                return view(request, *args, **options)
+
+        checked: Callable[..., HttpResponse] = super().admin_view(audited, cacheable)
+        return checked
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         shown = {"may_see": _may_see(request), "charts": CHARTS, **(extra_context or {})}

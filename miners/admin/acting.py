@@ -1,4 +1,4 @@
-"""Doing one thing to each of the objects that an operator chose, each in a transaction of its own with its log entry.
+"""Doing one thing to each of the objects that an operator chose, each in a transaction of its own.
 
 What a service refuses is told, and stops none of the others.
 """
@@ -42,7 +42,6 @@ def act_on_each(
     *,
     done: str,
     act: Callable[[M], object],
-    removes: bool = False,
 ) -> list[M]:
     """The objects where it went well."""
     acted: list[M] = []
@@ -50,10 +49,6 @@ def act_on_each(
     for each in chosen(admin, request, queryset):
         try:
             with changing():
-                if removes:
-                    admin.log_deletions(request, [each])  # type: ignore[arg-type]  # Django itself hands over lists
-                else:
-                    admin.log_change(request, each, done.capitalize())
                 act(each)
         except HubError as error:
             refusals.append(f"{each}: {error.detail}")

@@ -9,6 +9,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from access.audit import MAX_REASON
+from access.audited import Audited
 from miners.admin.acting import act_on_each, chosen, number_of
 from miners.admin.forms import OverrideForm
 from miners.admin.live import live
@@ -25,14 +27,13 @@ from miners.services.operators import (
     miner_remove,
     price_override_create,
 )
-from poolhub.common.admin import HubAdmin
 
 
 def command_send(request: HttpRequest, miner: Miner, name: CommandName, args: dict[str, Any] | None = None) -> None:
     command_create(miner_id=miner.miner_id, name=name, args=command_args(name, args or {}), author=author_of(request))
 
 
-class MinerActions(HubAdmin):
+class MinerActions(Audited):
     actions = (
         "enable", "disable", "drain", "resume", "reregister", "end_session", "issue_key", "set_price_override",
         "delete_selected",
@@ -109,9 +110,7 @@ class MinerActions(HubAdmin):
         if not _confirmed(request):
             told = "Everything kept of them goes too: overrides, commands, feedback. This cannot be undone."
             return self._ask(request, queryset, "delete_selected", told)
-        act_on_each(
-            self, request, queryset, done="removed", act=lambda each: miner_remove(miner_id=each.miner_id), removes=True
-        )
+        self._each(request, queryset, "removed", lambda miner: miner_remove(miner_id=miner.miner_id))
         return None
 
     def show_keys(self, request: HttpRequest, keys: Iterable[tuple[str, str]]) -> HttpResponse:
@@ -150,6 +149,7 @@ class MinerActions(HubAdmin):
             "told": told,
             "touched": touched(miners),
             "dangerous": form is None,
+            "max_reason": MAX_REASON,
             "opts": self.opts,
             "list_url": self.list_url(),
             "back_url": self.page_url(page) if page else f"{self.list_url()}?{filters}",

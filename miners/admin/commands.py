@@ -3,6 +3,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from access.audited import Audited
 from miners.admin.forms import MinerCommandForm
 from miners.admin.shared import author_of, miner_link
 from miners.choices import CommandName
@@ -14,7 +15,7 @@ ARGS = json_column("args", "arguments")
 
 
 @admin.register(MinerCommand)
-class MinerCommandAdmin(KeptAdmin):
+class MinerCommandAdmin(Audited, KeptAdmin):
     """Sent, and then kept as they were: the miner's answer alone changes one."""
 
     form = MinerCommandForm

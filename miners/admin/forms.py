@@ -3,8 +3,14 @@
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
+from access.audit import MAX_REASON
 from miners.choices import CommandName
 from miners.models import Miner, MinerCommand, PriceOverride
 from miners.services.commands import command_args
@@ -50,6 +56,12 @@ class MinerForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments i
     price_cap = price_field(required=False, help_text="Tokens per 1,000 s of compute. Empty: no cap.")
     tags = TagLines(
         required=False, help_text="One a line. The miner is told, and may claim others when it registers again."
+    )
+    reason = forms.CharField(
+        required=False,
+        max_length=MAX_REASON,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Kept in the log of changes.",
     )
 
     class Meta:

@@ -94,7 +94,7 @@ class MinerAdmin(MinerActions):
         if obj is None:
             return [(None, {"fields": ADDED, "description": "Its API key is shown once, when it is saved."})]
         return [
-            (None, {"fields": (*ADDED, "tags")}),
+            (None, {"fields": (*ADDED, "tags", "reason")}),
             ("Now", {"fields": LIVE}),
             ("Claimed by the miner", {"fields": CLAIMED}),
             ("Kept by the hub", {"fields": KEPT}),

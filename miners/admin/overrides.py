@@ -1,12 +1,12 @@
 """Price overrides: set, ended, and otherwise kept as they were. Deleting one is ending it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from access.audited import Audited
 from miners.admin.acting import act_on_each
 from miners.admin.filters import WHEN, WhenFilter
 from miners.admin.forms import PriceOverrideForm
@@ -38,7 +38,7 @@ REASON = text_column("reason")
 
 
 @admin.register(PriceOverride)
-class PriceOverrideAdmin(KeptAdmin):
+class PriceOverrideAdmin(Audited, KeptAdmin):
     form = PriceOverrideForm
     autocomplete_fields = ("miner",)
     actions = ("end_now",)
@@ -86,9 +86,6 @@ class PriceOverrideAdmin(KeptAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[PriceOverride]) -> None:
         for override in queryset:
             price_override_end(override=override)
-
-    def log_deletions(self, request: HttpRequest, queryset: Iterable[PriceOverride]) -> Any:
-        return [self.log_change(request, override, "Ended") for override in queryset]
 
     def response_delete(self, request: HttpRequest, obj_display: str, obj_id: int) -> HttpResponse:
         told = "has ended, and stays here" if PriceOverride.objects.filter(pk=obj_id).exists() else "never began"

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Max
 from msgspec import Struct
 
+from access.audit import change_record
 from miners import limits
 from miners.choices import CommandName
 from miners.models import OPEN, MinerCommand
@@ -56,6 +57,8 @@ def command_create(*, miner_id: str, name: CommandName, args: Struct, author: "U
             expires_at=clock.to_datetime(now + settings.COMMAND_TTL_SEC),
         )
         transaction.on_commit(partial(command_tell, miner_id))
+        after = {"name": made.name, "args": made.args}
+        change_record(action="command sent", obj=made, of=miner, before={}, after=after)
     COMMANDS.labels(event="created").inc()
     return made
 

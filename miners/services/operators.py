@@ -1,4 +1,4 @@
-"""What operators decide about a miner. Admin and API call these alike; each holds in the next match."""
+"""What operators decide about a miner, for admin and API alike. Each holds in the next match, and is in the log."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, transaction
 
+from access.audit import change_record
 from miners import connections
 from miners.authentication import key_owners
 from miners.models import Miner, MinerStatus, PriceOverride
@@ -24,6 +25,7 @@ from poolhub.common.fields import MAX_PRICE, MINER_ID_PATTERN
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+TOLD = ("miner_id", "addr", "gpu_name", "region", "disabled", "price_cap")  # of a miner that is removed
 MINER_ID = re.compile(MINER_ID_PATTERN)
 
 
@@ -44,6 +46,7 @@ def miner_create(*, miner_id: str, profile: Mapping[str, object] | None = None) 
             raise
         MinerStatus.objects.create(miner=miner)
         miner_publish(miner)
+        change_record(action="added", obj=miner, before={}, after={"miner_id": miner_id, **(profile or {})})
     return miner, api_key
 
 
@@ -54,8 +57,10 @@ def miner_issue_key(*, miner_id: str) -> str:
         miner = miner_lock_known(miner_id)
         transaction.on_commit(partial(key_owners.forget, miner.api_key_hash))
         session = next_session(miner.session, clock.now())
+        had = "one" if miner.api_key_hash else "none"
         miner_save(miner, {"api_key_hash": hash_api_key(api_key), "session": session, "logged_out": True})
         session_end(miner)
+        change_record(action="key issued", obj=miner, before={"api_key": had}, after={"api_key": "a new one"})
     return api_key
 
 
@@ -63,20 +68,22 @@ def miner_end_session(*, miner_id: str) -> None:
     """End the miner's session and close its socket; with its key it may register again at once."""
     with changing():
         miner = miner_lock_known(miner_id)
+        before = {"logged_out": miner.logged_out}
         miner_save(miner, {"session": next_session(miner.session, clock.now()), "logged_out": True})
         session_end(miner)
+        change_record(action="session ended", obj=miner, before=before, after={"logged_out": True})
 
 
 def miner_disable(*, miner_id: str) -> None:
     """Refuse the miner's key and token until it is enabled again."""
     with changing():
-        miner_save(miner_lock_known(miner_id), {"disabled": True})
+        _decide(miner_id, "disabled", disabled=True)
         transaction.on_commit(partial(connections.end, miner_id, connections.DISABLED))
 
 
 def miner_enable(*, miner_id: str) -> None:
     with changing():
-        miner_save(miner_lock_known(miner_id), {"disabled": False})
+        _decide(miner_id, "enabled", disabled=False)
 
 
 def miner_remove(*, miner_id: str) -> None:
@@ -84,24 +91,29 @@ def miner_remove(*, miner_id: str) -> None:
     with changing():
         miner = miner_lock_known(miner_id)
         transaction.on_commit(partial(runtime.removal_tell, miner_id, miner.pk))
+        kept = {
+            name: getattr(miner, name) for name in ("miner_id", "addr", "gpu_name", "region", "disabled", "price_cap")
+        }
+        change_record(action="removed", obj=miner, before=kept, after={})
         miner.delete()
         transaction.on_commit(partial(connections.end, miner_id, connections.ENDED))
 
 
 def miner_set_operator_drain(*, miner_id: str, drain: bool) -> None:
     with changing():
-        miner_save(miner_lock_known(miner_id), {"operator_drain": drain})
+        _decide(miner_id, "drained" if drain else "resumed", operator_drain=drain)
 
 
 def miner_set_price_cap(*, miner_id: str, price: Decimal | None) -> None:
     """None lifts the cap."""
     with changing():
-        miner_save(miner_lock_known(miner_id), {"price_cap": None if price is None else exact(price)})
+        action = "price cap lifted" if price is None else "price cap set"
+        _decide(miner_id, action, price_cap=None if price is None else exact(price))
 
 
 def miner_set_tags(*, miner_id: str, tags: Sequence[str]) -> None:
     with changing():
-        miner_save(miner_lock_known(miner_id), {"tags": list(tags)})
+        _decide(miner_id, "tags replaced", tags=list(tags))
 
 
 def price_override_create(
@@ -126,6 +138,8 @@ def price_override_create(
             created_at=at,
         )  # fmt: skip
         _republish(miner)
+        after = {"price": override.price, "valid_from": starts, "valid_until": valid_until, "reason": reason}
+        change_record(action="price override set", obj=override, of=miner, before={}, after=after)
     return override
 
 
@@ -141,12 +155,26 @@ def price_override_end(*, override: PriceOverride) -> None:
             override.refresh_from_db()
         except (PriceOverride.DoesNotExist, Miner.DoesNotExist):
             raise NotFound("this price override is gone") from None
+        before = {"price": override.price, "valid_until": override.valid_until}
         if override.valid_from >= at:
+            action = "price override deleted, which had not begun"
+            change_record(action=action, obj=override, of=miner, before=before, after={})
             override.delete()
         elif override.valid_until is None or override.valid_until > at:
             override.valid_until = at
             override.save(update_fields=["valid_until"])
+            after = {**before, "valid_until": at}
+            change_record(action="price override ended", obj=override, of=miner, before=before, after=after)
         _republish(miner)
+
+
+def _decide(miner_id: str, action: str, **changes: object) -> None:
+    """Write and log what an operator decides; what was so already is no change."""
+    miner = miner_lock_known(miner_id)
+    before = {name: getattr(miner, name) for name, value in changes.items() if getattr(miner, name) != value}
+    miner_save(miner, changes)
+    if before:
+        change_record(action=action, obj=miner, before=before, after={name: changes[name] for name in before})
 
 
 def _republish(miner: Miner) -> None:

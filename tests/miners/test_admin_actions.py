@@ -3,10 +3,10 @@
 from decimal import Decimal
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.test import Client
 
+from access.models import Change
 from miners.admin import acting
 from miners.models import Miner, MinerCommand, PriceOverride
 from miners.registry import runtime
@@ -86,8 +86,8 @@ def test_every_act_is_in_the_log_of_the_miner(root) -> None:
     register("m2")
     do(root, "drain", "m1", "m2")
     do(root, "disable", "m1", confirmed="yes")
-    told = LogEntry.objects.order_by("id").values_list("object_repr", "change_message", "user__username")
-    assert list(told) == [("m1", "Drained", "root"), ("m2", "Drained", "root"), ("m1", "Disabled", "root")]
+    told = Change.objects.filter(model="miners.miner").order_by("id").values_list("object_name", "action", "user_name")
+    assert list(told) == [("m1", "drained", "root"), ("m2", "drained", "root"), ("m1", "disabled", "root")]
 
 
 def test_the_page_of_a_miner_offers_the_same_and_comes_back_to_it(root) -> None:
@@ -134,7 +134,10 @@ def test_what_is_refused_for_one_miner_stops_no_other(root, monkeypatch) -> None
     done = do(root, "disable", "m1", "m2", "m3", confirmed="yes")
     assert messages_of(done) == ["2 miners disabled.", "m2: no miner m2"]
     assert (state("m1"), state("m3")) == (State.DISABLED, State.DISABLED)
-    assert list(LogEntry.objects.values_list("object_repr", flat=True).order_by("id")) == ["m1", "m3"]
+    assert list(Change.objects.filter(action="disabled").values_list("object_name", flat=True).order_by("id")) == [
+        "m1",
+        "m3",
+    ]
 
 
 def test_the_question_says_what_hangs_on_the_miners(root) -> None:
@@ -189,7 +192,7 @@ def test_issued_keys_are_shown_once_and_kept_nowhere(root) -> None:
     assert messages_of(done) == ["2 miners given a new key.", "Copy this now: a key is shown this once."]
     assert "no-store" in done.headers["Cache-Control"]
     sessions = [session.get_decoded() for session in Session.objects.all()]
-    kept = str([*Miner.objects.values(), *LogEntry.objects.values(), *sessions, *root.cookies.values()])
+    kept = str([*Miner.objects.values(), *Change.objects.values(), *sessions, *root.cookies.values()])
     for key in keys.values():
         assert done.content.decode().count(key) == 1
         assert key not in kept
@@ -212,7 +215,10 @@ def test_miners_are_removed_with_what_hangs_on_them(root, registry) -> None:
     assert messages_of(done) == ["2 miners removed."]
     assert list(registry.slots) == ["m3"]
     assert not PriceOverride.objects.exists()
-    assert list(LogEntry.objects.values_list("object_repr", "action_flag").order_by("id")) == [("m1", 3), ("m2", 3)]
+    assert list(Change.objects.filter(action="removed").values_list("object_name", flat=True).order_by("id")) == [
+        "m1",
+        "m2",
+    ]
 
 
 # ---- who may
@@ -248,7 +254,7 @@ def test_actions_take_their_permissions(permissions, offered) -> None:
             assert "question" not in (reply.context or {})
     assert (stored().version, stored().api_key_hash) == before
     assert not MinerCommand.objects.exists()
-    assert not LogEntry.objects.exists()
+    assert not Change.objects.filter(via="admin").exists()
 
 
 def test_a_post_from_another_site_is_refused() -> None:

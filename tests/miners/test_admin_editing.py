@@ -3,11 +3,11 @@
 from decimal import Decimal
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 
+from access.models import Change
 from miners import connections
 from miners.admin.miners import MinerAdmin
 from miners.models import Miner, MinerCommand, MinerStatus, PriceOverride
@@ -58,7 +58,7 @@ def test_adding_a_miner_shows_its_key_once_and_keeps_it_nowhere(root, settings) 
     assert (view().state, view().row.operator_drain, view().row.price_cap) == (State.OFFLINE, True, 30_000_000)
     kept = [
         *Miner.objects.values(),
-        *LogEntry.objects.values(),
+        *Change.objects.values(),
         *(session.get_decoded() for session in Session.objects.all()),
     ]
     assert key not in str(kept)
@@ -75,7 +75,7 @@ def test_a_miner_with_such_an_id_is_refused_at_its_field(root, miner_id) -> None
     assert reply.status_code == 200
     assert set(reply.context["adminform"].form.errors) == {"miner_id"}
     assert not Miner.objects.exists()
-    assert not LogEntry.objects.exists()
+    assert not Change.objects.filter(via="admin").exists()
 
 
 def test_a_miner_that_exists_keeps_its_key(root) -> None:
@@ -215,4 +215,4 @@ def test_removing_a_miner_takes_everything_with_it(root, registry) -> None:
     root.post(page(of="delete"), {"post": "yes"})
     assert len(registry) == 0
     assert [model.objects.count() for model in (Miner, MinerStatus, PriceOverride, MinerCommand)] == [0, 0, 0, 0]
-    assert [(entry.action_flag, entry.object_repr) for entry in LogEntry.objects.all()] == [(3, "m1")]
+    assert [each.object_name for each in Change.objects.filter(action="removed")] == ["m1"]

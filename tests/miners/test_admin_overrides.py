@@ -4,10 +4,10 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
+from access.models import Change
 from miners.models import PriceOverride
 from miners.services.operators import price_override_create
 from poolhub.common import clock
@@ -120,7 +120,7 @@ def test_deleting_an_override_is_ending_it(root) -> None:
     assert messages_of(done) == ["The price override 1.00000000 for m1 has ended, and stays here."]
     assert PriceOverride.objects.get().valid_until is not None
     assert view().price == 90_000_000
-    assert LogEntry.objects.get().change_message == "Ended"
+    assert Change.objects.first().action == "price override ended"
 
 
 def test_deleting_an_override_that_never_began_deletes_it(root, time) -> None:
