@@ -14,13 +14,12 @@ from django.utils.decorators import method_decorator
 from django.utils.text import Truncator
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from access.audit import change_record
+from access.audit import change_record, shown
 from access.audited import Audited, AuditedForms
 from access.models import Change
 from access.roles import DESCRIPTIONS, Role
 from poolhub.common import clock
-from poolhub.common.admin import NO_VALUE, CappedPaginator, HubAdmin, ReadOnlyAdmin, json_column, text_column
-from poolhub.common.text import visible
+from poolhub.common.admin import CappedPaginator, HubAdmin, ReadOnlyAdmin, json_column, text_column
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -131,8 +130,9 @@ class FailedLoginAdmin(Audited, ReadOnlyAdmin):
 def summary(change: Change) -> str:
     """The values that were changed, in a line."""
     names = list(dict.fromkeys([*change.before, *change.after]))[:MAX_VALUES]
-    parts = (f"{name}: {change.before.get(name, NO_VALUE)} → {change.after.get(name, NO_VALUE)}" for name in names)
-    return Truncator(visible(", ".join(parts))).chars(MAX_SUMMARY)
+    ends = [{name: shown(value) for name, value in values.items()} for values in (change.before, change.after)]
+    parts = (" → ".join(end[name] for end in ends if name in end) for name in names)
+    return Truncator(", ".join(f"{name}: {part}" for name, part in zip(names, parts, strict=True))).chars(MAX_SUMMARY)
 
 
 CHANGE: Any = (

@@ -6,6 +6,7 @@ class AccessConfig(AppConfig):
     """The last of the installed apps: when its turn comes after a `migrate`, all permissions are there."""
 
     name = "access"
+    verbose_name = "Access"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -5,6 +5,7 @@ the context, which the admin's views and the operators' routes set; so no servic
 comes from neither is the command line's.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -74,9 +75,18 @@ def because(reason: str) -> Iterator[None]:
 
 
 def change_record(
-    *, action: str, obj: Model, before: Mapping[str, Any], after: Mapping[str, Any], of: Model | None = None
+    *,
+    action: str,
+    obj: Model,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    of: Model | None = None,
+    name: str = "",
 ) -> Change:
-    """Call it in the transaction of the change, while the object has its primary key. No secrets, no hashes of any."""
+    """Call it in the transaction of the change, while the object has its primary key. No secrets, no hashes of any.
+
+    of: what the object belongs to, whose history tells it too. name: of the object, where its text says too little.
+    """
     actor = _actor.get()
     return Change.objects.create(
         at=clock.to_datetime(clock.now()),
@@ -89,7 +99,7 @@ def change_record(
         action=action[:64],
         model=obj._meta.label_lower,
         object_pk=str(obj.pk),
-        object_name=visible(str(obj))[:MAX_NAME],
+        object_name=visible(name or str(obj))[:MAX_NAME],
         of_model="" if of is None else of._meta.label_lower,
         of_pk="" if of is None else str(of.pk),
         before={name: plain(value) for name, value in before.items()},
@@ -101,6 +111,15 @@ def changes_of(obj: Model) -> QuerySet[Change]:
     """Of the object and of what belongs to it, the newest first."""
     label, pk = obj._meta.label_lower, str(obj.pk)
     return Change.objects.filter(Q(model=label, object_pk=pk) | Q(of_model=label, of_pk=pk)).order_by("-id")
+
+
+def shown(value: Any) -> str:
+    """A kept value as a page shows it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def plain(value: Any) -> Any:

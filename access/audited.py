@@ -9,7 +9,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from access.audit import change_record, changes_of
+from access.audit import change_record, changes_of, shown
 from poolhub.common.admin import HubAdmin
 
 MAX_SHOWN = 200
@@ -43,7 +43,7 @@ class Audited(HubAdmin):
             "opts": self.opts,
             "object": obj,
             "back_url": self.page_url(obj.pk),
-            "changes": found[:MAX_SHOWN],
+            "changes": [(each, lines(each.before), lines(each.after)) for each in found[:MAX_SHOWN]],
             "more": len(found) > MAX_SHOWN,
             **(extra_context or {}),
         }
@@ -72,6 +72,10 @@ class AuditedForms(Audited):
         before, after = getattr(request, "told", ({}, {}))
         if before or after or action == "added":
             change_record(action=action, obj=obj, before=before, after=after)
+
+
+def lines(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, shown(value)) for name, value in values.items()]
 
 
 def told(form: BaseForm, *, add: bool) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -156,7 +156,7 @@ class MinerActions(Audited):
             "action": action,
             "page": page,
             "filters": filters,
-            "miners": miners,
+            "miners": sorted(miners, key=str),
             "form": form,
             "media": self.media if form is None else self.media + form.media,
         }

@@ -58,7 +58,7 @@ def command_create(*, miner_id: str, name: CommandName, args: Struct, author: "U
         )
         transaction.on_commit(partial(command_tell, miner_id))
         after = {"name": made.name, "args": made.args}
-        change_record(action="command sent", obj=made, of=miner, before={}, after=after)
+        change_record(action="command sent", obj=made, of=miner, name=f"{name} to {miner_id}", before={}, after=after)
     COMMANDS.labels(event="created").inc()
     return made
 

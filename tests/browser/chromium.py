@@ -85,10 +85,10 @@ class Operator:
         page.wait_for_load_state()
 
     def screenshot(self, path: Path) -> None:
-        """Of what the window shows, small: 128 colours are enough for a page."""
+        """Of what the window shows, small: 96 colours are enough for a page."""
         taken = Image.open(BytesIO(self.page.screenshot(animations="disabled", caret="hide"))).convert("RGB")
         path.parent.mkdir(parents=True, exist_ok=True)
-        taken.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        taken.quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 @contextmanager

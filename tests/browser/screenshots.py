@@ -28,16 +28,55 @@ Go = Callable[[Operator], object]
 
 def first_miner(somebody: Operator) -> None:
     somebody.go("/admin/miners/miner/")
-    somebody.page.locator("#result_list tbody th a").nth(1).click()
+    somebody.page.locator("#result_list a:visible", has_text="seed-00002").first.click()
     somebody.page.wait_for_load_state()
+
+
+def disabling(somebody: Operator) -> None:
+    somebody.go("/admin/miners/miner/")
+    boxes = somebody.page.locator("#result_list input.action-select:visible")
+    for number in range(3):
+        boxes.nth(number).check()
+    somebody.page.select_option("select[name=action]", "disable")
+    somebody.page.click("button:has-text('Run')")
+    somebody.page.wait_for_selector("#id_reason")
+
+
+def history(somebody: Operator) -> None:
+    """Of a miner that was drained and resumed, with a price cap in between."""
+    first_miner(somebody)
+    for button in ("Drain", "Resume"):
+        somebody.page.click(f".hub-actions button:text-is('{button}')")
+        somebody.page.wait_for_load_state()
+    somebody.page.fill("#id_price_cap", "0.3")
+    somebody.page.fill("#id_reason", "too dear for its region")
+    somebody.page.click("button[name=_save]")
+    somebody.page.wait_for_load_state()
+    first_miner(somebody)
+    somebody.page.fill("#id_price_cap", "")
+    somebody.page.click("button[name=_save]")
+    somebody.page.wait_for_load_state()
+    first_miner(somebody)
+    somebody.page.goto(somebody.page.url.replace("/change/", "/history/"))
+
+
+def filtering(somebody: Operator) -> None:
+    somebody.go("/admin/miners/miner/?state=online&region=eu-west")
+    somebody.page.click("#changelist a:has-text('Filters')")
 
 
 PAGES: dict[str, str | Go] = {
     "admin-dashboard": "/admin/",
     "admin-miners": "/admin/miners/miner/",
+    "admin-filters": filtering,
     "admin-miner": first_miner,
+    "admin-disable": disabling,
+    "admin-history": history,
+    "admin-log": "/admin/access/change/",
+    "admin-users": "/admin/auth/user/",
+    "admin-login": "/admin/login/",
 }
-NARROW_TOO = ("admin-dashboard", "admin-miners")
+NARROW_TOO = ("admin-dashboard", "admin-miners", "admin-history", "admin-login")
 
 
 @contextmanager
@@ -90,8 +129,13 @@ def take(folder: Path, names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch, busy_hub(Path(scratch)) as hub, chromium() as browser:
         for dark, narrow in ((False, False), (True, False), (False, True)):
             with operator(browser, hub, dark=dark, narrow=narrow) as root:
+                if "admin-login" in names:
+                    root.go("/admin/login/")
+                    root.screenshot(folder / f"admin-login{_suffix(dark, narrow)}.png")
                 root.log_in("root")
                 for name in names:
+                    if name == "admin-login":
+                        continue
                     if narrow and name not in NARROW_TOO:
                         continue
                     page = PAGES[name]
@@ -100,9 +144,13 @@ def take(folder: Path, names: list[str]) -> None:
                     else:
                         root.go(page)
                     root.page.wait_for_timeout(WAIT_MS.get(name, 600))
-                    suffix = "-dark" if dark else "-narrow" if narrow else ""
+                    suffix = _suffix(dark, narrow)
                     root.screenshot(folder / f"{name}{suffix}.png")
                     print(f"{name}{suffix}.png")  # noqa: T201
+
+
+def _suffix(dark: bool, narrow: bool) -> str:
+    return "-dark" if dark else "-narrow" if narrow else ""
 
 
 if __name__ == "__main__":

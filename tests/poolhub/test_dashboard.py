@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from poolhub import dashboard, multiproc
-from poolhub.common import metrics
+from poolhub.common import clock, metrics
 from poolhub.common.errors import Unavailable
 from tests.operators import staff, superuser
 
@@ -165,7 +165,14 @@ def test_a_worker_that_nobody_has_seen_is_missing(root, settings, monkeypatch) -
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     monkeypatch.setattr("poolhub.chores.worker_seen_at", lambda: None)
     parts = told(root)["parts"]
-    assert (parts["redis"], parts["worker"], parts["worker_seen_s"]) == ("down", "missing", None)
+    assert (parts["worker"], parts["worker_seen_s"]) == ("missing", None)
+
+
+def test_a_worker_that_was_seen_is_told_with_its_age(root, settings, monkeypatch) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    monkeypatch.setattr("poolhub.chores.worker_seen_at", lambda: clock.now() - 3)
+    parts = told(root)["parts"]
+    assert (parts["worker"], parts["worker_seen_s"] >= 3) == ("ok", True)
 
 
 def test_many_who_look_cost_what_one_costs(root, monkeypatch) -> None:
