@@ -28,6 +28,7 @@ from miners.registry.runtime import get_registry
 from poolhub import chores, multiproc
 from poolhub.common import clock, metrics
 from poolhub.common.errors import Unavailable
+from poolhub.common.text import visible
 from poolhub.health import health
 
 FRESH_S = 1.0  # so long a snapshot is good for everybody
@@ -115,7 +116,7 @@ def _regions(now: float) -> list[Region]:
             continue
         region = found.setdefault(
             name if name in shown else OTHER,
-            Region(name or "(none)" if name in shown else OTHER, {state.value: 0 for state in State}, 0, 0),
+            Region(visible(name) or "(none)" if name in shown else OTHER, {state.value: 0 for state in State}, 0, 0),
         )
         for state, number in states.items():
             region.states[state.value] += number
