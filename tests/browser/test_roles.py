@@ -68,7 +68,7 @@ def test_an_operator_disables_a_miner_which_is_refused_at_once_and_enables_it(st
     page.wait_for_selector("text=1 miner disabled.")
     assert heartbeat(hub, token) in (401, 403)
     page.click("#main a:has-text('History')")
-    page.wait_for_selector("td:text-is('overheats')")
+    page.wait_for_selector("td div:text-is('overheats')")
     assert "operator" in page.inner_text("#content table")
     page.click("#content a:text('Back')")
     page.click(".hub-actions button:text('Enable')")
