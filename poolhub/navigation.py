@@ -41,6 +41,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Jobs",
         (
+            Entry("Match playground", "experiment", "matching_playground", "matching.view_matchrecord"),
             Entry("Matches", "hub", "matching.matchrecord"),
             Entry("Feedback", "reviews", "feedback.feedback"),
         ),

@@ -10,6 +10,10 @@ def own_styles(request: HttpRequest) -> str:
     return static("poolhub/admin.css")
 
 
+def panel_styles(request: HttpRequest) -> str:
+    return static("poolhub/panels.css")
+
+
 def icon(request: HttpRequest) -> str:
     return static("poolhub/icon.svg")
 
@@ -40,6 +44,6 @@ UNFOLD: dict[str, Any] = {
             "950": "oklch(27.7% .046 192.524)",
         }
     },
-    "STYLES": [own_styles],
+    "STYLES": [own_styles, panel_styles],
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "poolhub.navigation.sidebar"},
 }

@@ -1,5 +1,6 @@
 """What the pages of several models show alike."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -22,6 +23,12 @@ def miner_link(obj: OfMiner) -> str:
     return format_html(
         '<a href="{}">{}</a>', reverse("admin:miners_miner_change", args=[obj.miner.pk]), obj.miner.miner_id
     )
+
+
+def miner_urls(miner_ids: Iterable[str]) -> dict[str, str]:
+    """The pages of those that are there, in one query."""
+    known = Miner.objects.filter(miner_id__in=set(miner_ids)).values_list("miner_id", "pk")
+    return {miner_id: reverse("admin:miners_miner_change", args=[pk]) for miner_id, pk in known}
 
 
 def tokens_text(amount: Decimal) -> str:

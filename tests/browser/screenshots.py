@@ -4,6 +4,7 @@ A page is a name and a path, or a function that goes there. Of each there are NA
 those in EVERYWHERE are there as NAME-narrow.png too.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 
@@ -65,6 +67,21 @@ def filtering(somebody: Operator) -> None:
     somebody.page.click("#changelist a:has-text('Filters')")
 
 
+def playground(somebody: Operator) -> None:
+    """A job that many miners could do, and why not a certain one."""
+    body = {
+        "job_id": "a-job", "top_k": 8,
+        "requirements": {"min_vram_gb": 24, "accel": ["cuda"]}, "hints": {"region": "eu", "max_price": 0.8},
+    }  # fmt: skip
+    page = somebody.go(f"/admin/matching/matchrecord/playground/?{urlencode({'body': json.dumps(body)})}")
+    first = page.locator("#ranking tbody tr:nth-child(1) a").inner_text()
+    other = page.context.request.get(f"{somebody.base}/v1/miners/?limit=500").json()["results"]
+    asked = next(each["miner_id"] for each in other if each["gpu_vram"] < 24 and each["miner_id"] != first)
+    page.fill("#id_miner_id", asked)
+    page.click("button[value=form]")
+    page.wait_for_load_state()
+
+
 PAGES: dict[str, str | Go] = {
     "admin-dashboard": "/admin/",
     "admin-miners": "/admin/miners/miner/",
@@ -72,11 +89,12 @@ PAGES: dict[str, str | Go] = {
     "admin-miner": first_miner,
     "admin-disable": disabling,
     "admin-history": history,
+    "admin-playground": playground,
     "admin-log": "/admin/access/change/",
     "admin-users": "/admin/auth/user/",
     "admin-login": "/admin/login/",
 }
-NARROW_TOO = ("admin-dashboard", "admin-miners", "admin-history", "admin-login")
+NARROW_TOO = ("admin-dashboard", "admin-miners", "admin-history", "admin-playground", "admin-login")
 
 
 @contextmanager

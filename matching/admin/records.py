@@ -1,16 +1,27 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.fields.json import KT
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
 
+from matching.admin.playground import playground, playground_url
 from matching.models import MatchRecord
 from poolhub.common.admin import NO_VALUE, CappedPaginator, ReadOnlyAdmin, json_column, shown_text, text_column
 
 JOB = text_column("job_id", "job")
+
+
+@admin.display(description="try again")
+def again(record: MatchRecord) -> str:
+    return format_html('<a href="{}">What would it be answered now?</a>', playground_url(record=record.pk))
+
+
 READ: Any = (
-    JOB, "created_at", text_column("explain"), "eligible", "considered", json_column("rejected"),
+    again, JOB, "created_at", text_column("explain"), "eligible", "considered", json_column("rejected"),
     json_column("candidates"), json_column("request"), "reservation_id", "latency_ms",
 )  # fmt: skip
 LARGE = ("request", "candidates", "explain", "rejected")
@@ -44,3 +55,14 @@ class MatchRecordAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         """Job ids may hold spaces, so the term is one."""
         return (queryset.filter(job_id=search_term) if search_term else queryset), False
+
+    # ---- the playground
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.playground_view)
+        return [path("playground/", view, name="matching_playground"), *super().get_urls()]
+
+    def playground_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return playground(request, {**self.admin_site.each_context(request), "opts": self.opts})
