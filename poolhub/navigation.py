@@ -63,11 +63,20 @@ def visible_to(request: HttpRequest) -> list[tuple[str, Entry]]:
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Of the pages that the address is below, the nearest is the active one."""
+    links = [each.link() for _, entries in GROUPS for each in entries]
+    here = max(filter(request.path.startswith, links), key=len, default="")
     return [
         {
             "title": title,
             "items": [
-                {"title": each.title, "icon": each.icon, "link": each.link(), "permission": _may(each.needs())}
+                {
+                    "title": each.title,
+                    "icon": each.icon,
+                    "link": each.link(),
+                    "permission": _may(each.needs()),
+                    "active": each.link() == here,
+                }
                 for each in entries
             ],
         }

@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.admin import site
+from django.test import RequestFactory
 
 from poolhub import navigation
 from tests.operators import staff, superuser
@@ -35,3 +36,16 @@ def test_search_finds_the_pages_that_one_may_see(query) -> None:
 @pytest.mark.parametrize("query", ["", "?s=", "?s=%20"])
 def test_a_search_for_nothing_finds_nothing(query) -> None:
     assert superuser().get(f"/admin/search/{query}").content == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "active"),
+    [
+        ("/admin/", "Dashboard"),
+        ("/admin/matching/matchrecord/", "Matches"),
+        ("/admin/matching/matchrecord/playground/", "Match playground"),
+    ],
+)
+def test_one_entry_is_active(path, active) -> None:
+    groups = navigation.sidebar(RequestFactory().get(path))
+    assert [item["title"] for group in groups for item in group["items"] if item["active"]] == [active]
