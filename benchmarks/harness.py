@@ -34,10 +34,11 @@ class Samples:
 
     ns: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
-    def time(self, what: str, run: Callable[[], Result]) -> Result:
-        begun, begun_cpu = perf_counter_ns(), thread_time_ns()
+    def time(self, what: str, run: Callable[[], Result], processor_ns: Callable[[], int] = thread_time_ns) -> Result:
+        begun_cpu, begun = processor_ns(), perf_counter_ns()
         result = run()
-        spent_cpu, spent = thread_time_ns() - begun_cpu, perf_counter_ns() - begun
+        spent = perf_counter_ns() - begun
+        spent_cpu = processor_ns() - begun_cpu
         self.ns.setdefault(what, []).append((spent, spent_cpu))
         return result
 
@@ -65,6 +66,7 @@ class Runner:
     name: str
     runs: Mapping[str, Callable[[], object]]
     rounds: int
+    processor_ns: Callable[[], int] = thread_time_ns  # of whoever works for it
 
 
 def interleave(runners: Sequence[Runner], before_each: Callable[[], object] | None = None) -> dict[str, Samples]:
@@ -81,7 +83,7 @@ def interleave(runners: Sequence[Runner], before_each: Callable[[], object] | No
                 for what, run in each.runs.items():
                     if before_each is not None:
                         before_each()
-                    samples[each.name].time(what, run)
+                    samples[each.name].time(what, run, each.processor_ns)
     return samples
 
 
@@ -128,10 +130,15 @@ def version(package: str) -> str:
         return "not installed"
 
 
+def folder_of(result: Mapping[str, Any]) -> Path:
+    """Quick runs are kept apart, so that none takes the place of a measurement."""
+    return RESULTS / "quick" if result["quick"] else RESULTS
+
+
 def write(name: str, result: dict[str, Any], tables: str) -> Path:
     """All of a result as results/NAME.json, and its tables for people as results/NAME.md."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = folder_of(result) / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     made = result["environment"]
     head = (

@@ -1,4 +1,4 @@
-"""A match in process: the registry beside SQLite and ClassAds, on the same miners, with the same jobs, in one run.
+"""A match in process: the registry beside SQLite, PostgreSQL and ClassAds, on the same miners and jobs, in one run.
 
 Before anything is timed, every engine must have found the same ten miners in the same order for every job.
 """
@@ -9,16 +9,20 @@ import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
-from time import perf_counter, perf_counter_ns
+from time import perf_counter, perf_counter_ns, thread_time_ns
 from typing import Any
 
 from benchmarks import harness, plots
-from benchmarks.engines import live, sqlite
+from benchmarks.engines import live, postgres, sqlite
 from benchmarks.facts import Facts, facts
+from benchmarks.figures import Figure, Result, at_least, at_most
 from benchmarks.harness import ROOT, Flush, Runner, Samples, interleave, rounds_for
 from benchmarks.jobs import JOBS, SHARES, TOP_K
 from benchmarks.population import HEARTBEAT_S, NOW, Population, population
+from matching.scoring.types import Query
 from miners.registry.store import Registry
 
 try:
@@ -28,7 +32,9 @@ except ImportError:
 
 NAME = "match"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-REFERENCES = ("SQLite", "ClassAds", "ClassAds, one call")
+REFERENCES = ("SQLite", "PostgreSQL", "ClassAds", "ClassAds, one call")
+ADS = REFERENCES[2:]
+NOT_INSTALLED = "not installed"
 IN_ONE_UP_TO = 100_000  # a second copy of the ads: 5 GB at a million
 TRACED_UP_TO = 100_000  # tracemalloc makes loading several times slower
 BUDGET_S = (0.5, 6.0)  # for an engine and a kind of job: quick, in full
@@ -36,6 +42,14 @@ BESIDE_ROUNDS = 50
 MATCHES_A_S = 200.0  # in the run with heartbeats between the matches
 TARGETS_MS = {100_000: 0.35, 1_000_000: 2.5}
 Prepared = Mapping[str, Callable[[], list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """How an engine prepares a job, and the processor time of whoever works for it."""
+
+    prepare: Callable[[Query], Callable[[], list[str]]]
+    processor_ns: Callable[[], int] = thread_time_ns
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -53,27 +67,29 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {
         "what": "match in process: top 10, components and rejection counts",
-        "environment": harness.environment(("numpy", "htcondor", "msgspec")),
+        "environment": harness.environment(("numpy", "htcondor", "msgspec", "psycopg")),
         "sqlite": sqlite.sqlite3.sqlite_version,
         "seed": options.seed,
         "quick": options.quick,
         "sizes": [],
     }
-    for size in options.sizes:
-        result["sizes"].append(measure(size, options))
-        print(report(result["sizes"][-1]), flush=True)
+    with postgres.server() if postgres.is_installed() else nullcontext() as dsn:
+        result["postgresql"] = NOT_INSTALLED if dsn is None else postgres.version(dsn)
+        for size in options.sizes:
+            result["sizes"].append(measure(size, options, dsn))
+            print(report(result["sizes"][-1]), flush=True)
     result["environment"]["load_average_after"] = harness.environment(())["load_average"]
     return result
 
 
-def measure(size: int, options: Namespace) -> dict[str, Any]:
+def measure(size: int, options: Namespace, dsn: str | None) -> dict[str, Any]:
     budget_s = BUDGET_S[0] if options.quick else BUDGET_S[1]
     memory = footprint(size, options.seed)
     miners = population(size, options.seed)
     begun = perf_counter()
     registry = live.registry_of(miners)
     load_s = perf_counter() - begun
-    engines, missing = references(miners, facts(miners), options.classads_up_to)
+    engines, missing = references(miners, facts(miners), dsn, options.classads_up_to)
     found: dict[str, Any] = {
         "miners": size,
         "capabilities": len(set(miners.capabilities.codes.tolist())),
@@ -84,11 +100,18 @@ def measure(size: int, options: Namespace) -> dict[str, Any]:
     }
     for kind, jobs in JOBS.items():
         ours = {name: partial(live.answer, registry, query) for name, query in jobs.items()}
-        theirs = {engine: {name: prepare(query) for name, query in jobs.items()} for engine, prepare in engines.items()}
+        theirs = {
+            engine: {name: each.prepare(query) for name, query in jobs.items()} for engine, each in engines.items()
+        }
         shares = agree(registry, kind, theirs)
         runners = [Runner("registry", ours, rounds_for(partial(_all, ours), budget_s=budget_s, least=3, most=500))]
         runners += [
-            Runner(engine, runs, rounds_for(partial(_all, runs), budget_s=budget_s, least=3, most=runners[0].rounds))
+            Runner(
+                engine,
+                runs,
+                rounds_for(partial(_all, runs), budget_s=budget_s, least=3, most=runners[0].rounds),
+                engines[engine].processor_ns,
+            )
             for engine, runs in theirs.items()
         ]
         samples = interleave(runners)
@@ -104,21 +127,27 @@ def measure(size: int, options: Namespace) -> dict[str, Any]:
     return found
 
 
-def references(miners: Population, known: Facts, classads_up_to: int) -> tuple[dict[str, Any], dict[str, str]]:
-    """How each engine prepares a job, and why one takes no part."""
-    engines: dict[str, Any] = {"SQLite": partial(sqlite.prepared, sqlite.database_of(miners, known))}
+def references(
+    miners: Population, known: Facts, dsn: str | None, classads_up_to: int
+) -> tuple[dict[str, Reference], dict[str, str]]:
+    """The engines that take part, and why one does not."""
+    engines, missing = {"SQLite": Reference(partial(sqlite.prepared, sqlite.database_of(miners, known)))}, {}
+    if dsn is None:
+        missing["PostgreSQL"] = NOT_INSTALLED
+    else:
+        database = postgres.database_of(dsn, miners, known)
+        engines["PostgreSQL"] = Reference(partial(postgres.prepared, database), postgres.processor_ns(database))
     if classads is None:
-        return engines, dict.fromkeys(REFERENCES[1:], "not installed")
+        return engines, {**missing, **dict.fromkeys(ADS, NOT_INSTALLED)}
     if miners.size > classads_up_to:
-        return engines, dict.fromkeys(REFERENCES[1:], "left out by --classads-up-to")
+        return engines, {**missing, **dict.fromkeys(ADS, "left out by --classads-up-to")}
     ads = classads.Ads(miners, known)
-    engines["ClassAds"] = ads.prepared
+    engines["ClassAds"] = Reference(ads.prepared)
     if miners.size > IN_ONE_UP_TO:
-        return engines, {
-            "ClassAds, one call": f"above {IN_ONE_UP_TO:,} miners its copy of the ads takes too much memory"
-        }
-    engines["ClassAds, one call"] = classads.AdsInOne(ads).prepared
-    return engines, {}
+        why = f"above {IN_ONE_UP_TO:,} miners its copy of the ads takes too much memory"
+        return engines, {**missing, "ClassAds, one call": why}
+    engines["ClassAds, one call"] = Reference(classads.AdsInOne(ads).prepared)
+    return engines, missing
 
 
 def agree(registry: Registry, kind: str, theirs: Mapping[str, Prepared]) -> dict[str, float]:
@@ -224,7 +253,44 @@ def plot(result: dict[str, Any]) -> None:
         for kind, jobs in found["jobs"].items():
             for engine, summary in jobs["hot"].items():
                 curves.setdefault(kind, {}).setdefault(engine, []).append((found["miners"], summary["p50_ms"]))
-    plots.log_log(NAME, curves, x="miners", y="ms a match, p50")
+    plots.log_log(harness.folder_of(result) / NAME, curves, x="miners", y="ms a match, p50")
+
+
+def _found(result: Result, size: int) -> dict[str, Any]:
+    return next(each for each in result["sizes"] if each["miners"] == size)
+
+
+def _p50(size: int, kind: str) -> Callable[[Result], float]:
+    return lambda result: _found(result, size)["jobs"][kind]["hot"]["registry"]["p50_ms"]
+
+
+def _times(engine: str, kind: str, size: int = 100_000) -> Callable[[Result], float]:
+    def seen(result: Result) -> float:
+        hot = _found(result, size)["jobs"][kind]["hot"]
+        return hot[engine]["cpu_p50_ms"] / hot["registry"]["cpu_p50_ms"]
+
+    return seen
+
+
+def _bytes(how: str) -> Callable[[Result], float]:
+    return lambda result: _found(result, 100_000)["memory"][how]
+
+
+KINDS = ("selective", "unselective")
+FIGURES: tuple[Figure, ...] = (
+    *(
+        at_most(f"match in process, {size:,} miners, {kind}: p50", limit, "ms", _p50(size, kind))
+        for size, limit in TARGETS_MS.items()
+        for kind in KINDS
+    ),
+    *(
+        at_least(f"match in process, 100,000 miners, {kind}: against {engine}", limit, "×", _times(engine, kind))
+        for engine, limit in (("ClassAds", 500), ("SQLite", 60))
+        for kind in KINDS
+    ),
+    at_most("memory a miner in the registry, 2,000 capabilities: arrays", 500, "B", _bytes("arrays")),
+    at_most("memory a miner in the registry: with ids, addresses and dictionaries", 500, "B", _bytes("traced")),
+)
 
 
 def _target(size: int, kind: str, ours: dict[str, Any]) -> str | None:

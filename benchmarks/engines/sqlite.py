@@ -59,12 +59,12 @@ def prepared(database: sqlite3.Connection, query: Query) -> Callable[[], list[st
 
 
 def _statement(query: Query) -> str:
-    w, asked = query.weights, query.capabilities_any or query.capabilities_all
+    asked = query.capabilities_any or query.capabilities_all
     assert not (query.capabilities_any and query.capabilities_all), "one join for what is asked"
     source = "miner m"
     if asked:
-        source += f" JOIN capability c ON c.slot = m.slot AND c.capability IN {_list(map(capability_code, asked))}"
-    where = f"WHERE {' AND '.join(_conditions(query))}"
+        source += f" JOIN capability c ON c.slot = m.slot AND c.capability IN {in_list(map(capability_code, asked))}"
+    where = f"WHERE {' AND '.join(conditions_of(query))}"
     having = f" HAVING count(*) = {len(asked)}" if query.capabilities_all else ""
     group = f" GROUP BY m.slot{having}" if asked else ""
     dearest = ""
@@ -74,19 +74,24 @@ def _statement(query: Query) -> str:
         source = f"dearest d CROSS JOIN {source}"
     ceiling = "d.price" if query.max_price is None else repr(float(query.max_price))
     cap = f"count(*) / {float(len(asked))}" if asked else "1.0"
-    free = "(m.max_parallel - m.occupied)"
-    mean = (
-        f"({cap} * {w.cap} + max(1 - m.price / {ceiling}, 0) * {w.price} + m.latency * {w.latency}"
-        f" + m.trust * {w.trust} + {free} * 1.0 / ({free} + 1) * {w.load})"
-        f" / {w.cap + w.price + w.latency + w.trust + w.load}"
-    )
+    mean = mean_of(query, cap, ceiling, greatest="max")
     return (
         f"{dearest}SELECT m.id, CAST({mean} * m.state * 1000000 + 0.5 AS INTEGER) AS score FROM {source} {where}{group}"
         f" ORDER BY score DESC, m.price, m.id LIMIT {query.top_k}"
     )
 
 
-def _conditions(query: Query) -> list[str]:
+def mean_of(query: Query, cap: str, ceiling: str, *, greatest: str) -> str:
+    """The weighted mean (contract, section 4)."""
+    w, free = query.weights, "(m.max_parallel - m.occupied)"
+    return (
+        f"({cap} * {w.cap} + {greatest}(1 - m.price / {ceiling}, 0) * {w.price} + m.latency * {w.latency}"
+        f" + m.trust * {w.trust} + CAST({free} AS DOUBLE PRECISION) / ({free} + 1) * {w.load})"
+        f" / {w.cap + w.price + w.latency + w.trust + w.load}"
+    )
+
+
+def conditions_of(query: Query) -> list[str]:
     found = ["m.state > 0", "m.occupied < m.max_parallel"]
     for column, least in (
         ("vram", query.min_vram_gb), ("ram", query.min_ram_gb), ("gpus", query.min_gpu_count),
@@ -101,9 +106,9 @@ def _conditions(query: Query) -> list[str]:
         taken = [
             i for i, (name, _) in enumerate(REGIONS) if name == query.region or name.startswith(query.region + "-")
         ]
-        found.append(f"m.region IN {_list(taken)}")
+        found.append(f"m.region IN {in_list(taken)}")
     if query.tags_any:
-        tags = _list(map(TAGS.index, query.tags_any))
+        tags = in_list(map(TAGS.index, query.tags_any))
         found.append(f"EXISTS (SELECT 1 FROM tag t WHERE t.slot = m.slot AND t.tag IN {tags})")
     if query.max_price is not None:
         found.append(f"m.price <= {query.max_price}")
@@ -116,5 +121,5 @@ def _bits(accel: tuple[str, ...]) -> int:
     return sum(1 << ACCELERATORS.index(name) for name in accel)
 
 
-def _list(codes: object) -> str:
+def in_list(codes: object) -> str:
     return f"({', '.join(map(str, codes))})"  # type: ignore[call-overload]

@@ -1,16 +1,19 @@
 """The benchmark of a match, in its quick form and without what only make bench installs."""
 
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import harness, match
-from benchmarks.engines import live, sqlite
+from benchmarks.engines import live, postgres, sqlite
 from benchmarks.facts import facts
 from benchmarks.harness import Runner, interleave
 from benchmarks.jobs import JOBS
-from benchmarks.population import population
+from benchmarks.population import Population, population
 
 pytestmark = pytest.mark.pure
 SIZE, SEED = 1_000, 3
@@ -26,28 +29,39 @@ def test_a_quick_run_measures_the_registry_and_names_what_is_not_installed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(match, "classads", None)
+    monkeypatch.setattr(match.postgres, "is_installed", lambda: False)
     monkeypatch.setattr(match, "BUDGET_S", (0.02, 10.0))
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     result = match.run(options("--quick", "--sizes", str(SIZE), "--seed", str(SEED)))
     found = result["sizes"][0]
     assert found["miners"] == SIZE
-    assert found["not_run"] == {"ClassAds": "not installed", "ClassAds, one call": "not installed"}
+    assert found["not_run"] == dict.fromkeys(("PostgreSQL", "ClassAds", "ClassAds, one call"), "not installed")
     for jobs in found["jobs"].values():
         assert set(jobs["hot"]) == {"registry", "SQLite"}
         assert jobs["hot"]["registry"]["p50_ms"] > 0
     assert "ClassAds: not installed" in match.report(found)
     assert result["environment"]["packages"]["numpy"] != "not installed"
-    assert harness.write("match", result, match.tables(result)).parent == tmp_path
-    assert "1,000 miners" in (tmp_path / "match.md").read_text()
+    assert harness.write("match", result, match.tables(result)).parent == tmp_path / "quick"
+    assert "1,000 miners" in (tmp_path / "quick" / "match.md").read_text()
 
 
-def test_sqlite_finds_the_same_miners_as_the_registry_for_every_job() -> None:
+@contextmanager
+def database(engine: str, miners: Population) -> Iterator[Any]:
+    if engine == "SQLite":
+        yield sqlite.database_of(miners, facts(miners))
+        return
+    with postgres.server() as dsn, closing(postgres.database_of(dsn, miners, facts(miners))) as connection:
+        assert postgres.processor_ns(connection)() > 0
+        yield connection
+
+
+@pytest.mark.parametrize(("engine", "prepared"), [("SQLite", sqlite.prepared), ("PostgreSQL", postgres.prepared)])
+def test_databases_find_the_same_miners_as_the_registry_for_every_job(engine, prepared) -> None:
     miners = population(SIZE, SEED)
-    registry, database = live.registry_of(miners), sqlite.database_of(miners, facts(miners))
-    for kind, jobs in JOBS.items():
-        match.agree(
-            registry, kind, {"SQLite": {name: sqlite.prepared(database, query) for name, query in jobs.items()}}
-        )
+    registry = live.registry_of(miners)
+    with database(engine, miners) as opened:
+        for kind, jobs in JOBS.items():
+            match.agree(registry, kind, {engine: {name: prepared(opened, query) for name, query in jobs.items()}})
 
 
 def test_an_engine_that_finds_other_miners_is_not_timed() -> None:
