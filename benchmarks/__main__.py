@@ -7,10 +7,10 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import figures, harness, match
+from benchmarks import figures, harness, heartbeats, match
 
 # each has NAME, FIGURES, arguments(parser), run(options), tables(result) and plot(result)
-BENCHMARKS = (match,)
+BENCHMARKS = (match, heartbeats)
 
 
 def main() -> None:
