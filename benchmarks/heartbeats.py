@@ -11,6 +11,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,7 +64,9 @@ def run(options: Namespace) -> dict[str, Any]:
     require_files(max(counts))
     result: dict[str, Any] = {
         "what": "heartbeats over WebSocket, one process, beside an empty consumer",
-        "environment": harness.environment(("daphne", "uvicorn", "uvloop", "websockets", "channels", "msgspec", "numpy")),
+        "environment": harness.environment(
+            ("daphne", "uvicorn", "uvloop", "websockets", "channels", "msgspec", "numpy")
+        ),
         "quick": options.quick,
         "open_files": open_files(),
         "runs": [],
@@ -172,8 +175,12 @@ def connect(crowd: Child, hub: Hub, tokens: Sequence[str]) -> dict[str, Any]:
         assert crowd.ask("connect", path, tokens) == len(tokens)
         time.sleep(SETTLE_S)
         sizes.append(hub.resident())
-    ours, empty = ((after - before) / len(tokens) for before, after in zip(sizes, sizes[1:], strict=False))
-    return {"bytes_a_miner": round(ours), "bytes_an_empty_socket": round(empty), "before": sizes[0] + sizes[2] - sizes[1]}
+    ours, empty = ((after - before) / len(tokens) for before, after in pairwise(sizes))
+    return {
+        "bytes_a_miner": round(ours),
+        "bytes_an_empty_socket": round(empty),
+        "before": sizes[0] + sizes[2] - sizes[1],
+    }
 
 
 def drive(crowd: Child, hub: Hub, path: str, each: int, miners: Sequence[tuple[str, str]]) -> dict[str, float]:

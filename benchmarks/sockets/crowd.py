@@ -75,7 +75,7 @@ class Crowd:
         assert head.startswith(b"HTTP/1.1 101"), head
         if path == frames.HEARTBEATS:
             assert head.endswith(b"}"), head
-        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        opened.setblocking(False)
         return opened
 
 
