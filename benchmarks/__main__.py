@@ -7,10 +7,10 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import figures, harness, heartbeats, match, replicas
+from benchmarks import figures, harness, heartbeats, match, replicas, reservations
 
 # each has NAME, FIGURES, arguments(parser), run(options), tables(result) and plot(result)
-BENCHMARKS = (match, heartbeats, replicas)
+BENCHMARKS = (match, heartbeats, replicas, reservations)
 
 
 def main() -> None:
