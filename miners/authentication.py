@@ -30,15 +30,15 @@ class Standing(Enum):
 
 
 def standing(registry: Registry, session: Session, *, now: float) -> Standing:
-    with registry.lock:
-        held = registry.session_of(session.miner_id)
-        if held is None or session.number > held:
-            return Standing.UNSEEN
-        if session.number < held:
-            return Standing.ENDED
-        if registry.is_disabled(session.miner_id):
-            return Standing.DISABLED
-        return Standing.ENDED if registry.is_offline(session.miner_id, now=now) else Standing.LIVE
+    found = registry.standing_of(session.miner_id, now=now)
+    if found is None:
+        return Standing.UNSEEN
+    held, is_disabled, is_offline = found
+    if session.number != held:
+        return Standing.UNSEEN if session.number > held else Standing.ENDED
+    if is_disabled:
+        return Standing.DISABLED
+    return Standing.ENDED if is_offline else Standing.LIVE
 
 
 def session_standing(session: Session, *, now: float) -> Standing:

@@ -51,18 +51,24 @@ class UnknownFormat(ValueError):
     """Written by a version of the hub that this one does not understand."""
 
 
-def beat_of(pk: int, report: Report, own: int) -> Beat:
+def beat_of(pk: int, report: Report, at: float, own: int) -> Beat:
     named = 0
-    for bit, value in (
-        (TS, report.ts), (QUEUE, report.queue_len), (JOBS, report.jobs), (BUSY, report.busy),
-        (LATENCY, report.latency_ms), (TEMP, report.temp_c), (MEM, report.mem_free_gb),
-    ):  # fmt: skip
-        if value is not None:
-            named |= bit
-    if report.busy:
-        named |= IS_BUSY
+    if report.ts is not None:
+        named |= TS
+    if report.queue_len is not None:
+        named |= QUEUE
+    if report.jobs is not None:
+        named |= JOBS
+    if report.busy is not None:
+        named |= BUSY | IS_BUSY if report.busy else BUSY
+    if report.latency_ms is not None:
+        named |= LATENCY
+    if report.temp_c is not None:
+        named |= TEMP
+    if report.mem_free_gb is not None:
+        named |= MEM
     return (
-        pk, report.at, report.ts or 0.0, report.latency_ms or 0.0, report.mem_free_gb or 0.0, report.temp_c or 0.0,
+        pk, at, report.ts or 0.0, report.latency_ms or 0.0, report.mem_free_gb or 0.0, report.temp_c or 0.0,
         report.queue_len or 0, report.jobs or 0, min(own, MAX_OWN), named,
     )  # fmt: skip
 

@@ -34,7 +34,7 @@ def put_bit(words: Words, slot: int, value: bool) -> None:
 
 
 def has_bit(words: Words, slot: int) -> bool:
-    return bool(words[slot >> 6] & BITS[slot & 63])
+    return bool(words.item(slot >> 6) >> (slot & 63) & 1)
 
 
 def count(words: Words) -> int:

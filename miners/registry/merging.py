@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from miners.registry import beats
 from miners.registry.bitmaps import Mask, Rows
-from miners.registry.columns import COLUMNS, INF
+from miners.registry.columns import COLUMNS, INF, Columns
 
 if TYPE_CHECKING:
     from miners.registry.records import Report
@@ -35,45 +35,71 @@ TIMED = ("ts", "queue_len", "jobs", "busy", "reported_latency", "temp_c", "mem_f
 DEFAULTS = {column.name: column.default for column in COLUMNS if column.name in TIMED}
 
 
-def apply_report(registry: Registry, slot: int, report: Report) -> None:
-    """One report, in the process where it arrived."""
-    columns, at = registry.columns, report.at
-    if at < columns.since[slot]:
+def apply_report(registry: Registry, slot: int, report: Report, at: float) -> None:
+    """One report, in the process where it arrived, as of `at`.
+
+    Written out field by field, with `item` for what is read: it runs for every heartbeat, and a NumPy scalar costs
+    more than all that is done with it.
+    """
+    columns = registry.columns
+    if at < columns.since.item(slot):
         return
     if report.ts is not None:
-        _take(columns, "ts", slot, at, report.ts)
-    for name, _, column in MEASURED:
-        value = getattr(report, name)
-        if value is not None:
-            _take(columns, column, slot, at, value)
+        _take(columns.ts, columns.ts_at, slot, at, report.ts)
+    if report.temp_c is not None:
+        _take(columns.temp_c, columns.temp_c_at, slot, at, report.temp_c)
+    if report.mem_free_gb is not None:
+        _take(columns.mem_free_gb, columns.mem_free_gb_at, slot, at, report.mem_free_gb)
+    is_new = False
     if report.latency_ms is not None:
-        settle_latency(registry, slot)
-    loads = [(name, value) for name, _ in LOAD if (value := getattr(report, name)) is not None]
-    if loads and at >= _load_at(columns, slot):
+        _take(columns.reported_latency, columns.reported_latency_at, slot, at, report.latency_ms)
+        is_new = settle_latency(registry, slot)
+    if _take_load(columns, slot, report, at) or is_new:
+        registry.states.settle_load(slot)
+
+
+def _take_load(columns: Columns, slot: int, report: Report, at: float) -> bool:
+    """True where it changed what others occupy."""
+    queue_len, jobs, busy = report.queue_len, report.jobs, report.busy
+    if queue_len is None and jobs is None and busy is None:
+        return False
+    if at >= _load_at(columns, slot):
         columns.own_then[slot] = columns.own[slot]
-    for name, value in loads:
-        _take(columns, name, slot, at, value)
-    if loads or report.latency_ms is not None:
-        settle_load(registry, slot)
+    if queue_len is not None:
+        _take(columns.queue_len, columns.queue_len_at, slot, at, queue_len)
+    if jobs is not None:
+        _take(columns.jobs, columns.jobs_at, slot, at, jobs)
+    if busy is not None:
+        _take(columns.busy, columns.busy_at, slot, at, busy)
+    return _settle_foreign(columns, slot)
 
 
 def settle_load(registry: Registry, slot: int) -> None:
-    """foreign = max(0, reported - own at the time of the report) (contract, section 4, capacity)."""
-    columns = registry.columns
-    reported = max(int(columns.queue_len[slot]), int(columns.jobs[slot]), int(columns.busy[slot]))
-    columns.foreign[slot] = max(0, reported - int(columns.own_then[slot]))
+    """Bring all that follows from the load in step with it."""
+    _settle_foreign(registry.columns, slot)
     registry.states.settle_load(slot)
 
 
-def settle_latency(registry: Registry, slot: int) -> None:
+def _settle_foreign(columns: Columns, slot: int) -> bool:
+    """foreign = max(0, reported - own at the time of the report) (contract, section 4, capacity); True if changed."""
+    reported = max(columns.queue_len.item(slot), columns.jobs.item(slot), columns.busy.item(slot))
+    foreign = max(0, reported - columns.own_then.item(slot))
+    if foreign == columns.foreign.item(slot):
+        return False
+    columns.foreign[slot] = foreign
+    return True
+
+
+def settle_latency(registry: Registry, slot: int) -> bool:
+    """True where the effective latency has changed."""
     columns = registry.columns
-    source = columns.latency_mean if columns.latency_count[slot] >= OBSERVED_FROM else columns.reported_latency
-    latency = float(source[slot])
-    held = float(columns.latency[slot])
+    source = columns.latency_mean if columns.latency_count.item(slot) >= OBSERVED_FROM else columns.reported_latency
+    latency, held = source.item(slot), columns.latency.item(slot)
     if latency == held or (math.isnan(latency) and math.isnan(held)):
-        return
+        return False
     columns.latency[slot] = latency
-    registry.ranks.touch(int(columns.region[slot]))
+    registry.ranks.touch(columns.region.item(slot))
+    return True
 
 
 def begin_session(registry: Registry, slot: int, since: float) -> None:
@@ -113,7 +139,7 @@ def apply_beats(registry: Registry, batch: beats.Beats) -> NDArray[np.uint64]:
     settle_latencies(registry, measured)
     loaded = named & (beats.QUEUE | beats.JOBS | beats.BUSY) != 0
     rows = slots[loaded]
-    newest = at[loaded] >= _load_at(columns, rows)
+    newest = at[loaded] >= _load_at_rows(columns, rows)
     _merge(columns, "queue_len", slots, at, batch["queue_len"], named & beats.QUEUE != 0)
     _merge(columns, "jobs", slots, at, batch["jobs"], named & beats.JOBS != 0)
     _merge(columns, "busy", slots, at, named & beats.IS_BUSY != 0, named & beats.BUSY != 0)
@@ -186,14 +212,17 @@ def _contacts(registry: Registry, slots: Rows, at: NDArray[np.float64]) -> None:
         registry.ranks.touch(int(region))
 
 
-def _load_at(columns: Any, rows: Rows | int) -> Any:
-    """When the newest load report was made, of one slot or of many."""
+def _load_at(columns: Columns, slot: int) -> float:
+    """When the newest load report was made."""
+    return max(columns.queue_len_at.item(slot), columns.jobs_at.item(slot), columns.busy_at.item(slot))
+
+
+def _load_at_rows(columns: Columns, rows: Rows) -> NDArray[np.float64]:
     return np.maximum(np.maximum(columns.queue_len_at[rows], columns.jobs_at[rows]), columns.busy_at[rows])
 
 
-def _take(columns: Any, name: str, slot: int, at: float, value: float) -> None:
-    held, times = getattr(columns, name), getattr(columns, f"{name}_at")
-    if at >= times[slot]:
+def _take(held: NDArray[Any], times: NDArray[np.float64], slot: int, at: float, value: float) -> None:
+    if at >= times.item(slot):
         held[slot] = value
         times[slot] = at
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 
 class State(StrEnum):
     """A miner's state as people see it (contract, section 3); where several hold, the first of these is shown."""
@@ -68,9 +70,11 @@ class MinerRow:
     pk: int = 0  # primary key in the database, 0 = none: given once, never again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """One heartbeat or update. None = not named, so left as it is; nan = reported as unknown."""
+class Report(Struct, frozen=True, kw_only=True):
+    """One heartbeat or update. None = not named, so left as it is; nan = reported as unknown.
+
+    A Struct: there is one for every heartbeat, and a frozen dataclass takes five times as long to make.
+    """
 
     at: float  # hub time, epoch seconds
     ts: float | None = None  # the miner's own time, where it may order its messages

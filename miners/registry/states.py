@@ -57,9 +57,11 @@ class States:
     def contact(self, slot: int, now: float) -> bool:
         """Record a contact; True where it brought the miner back among the live ones."""
         columns = self.columns
-        columns.last_seen[slot] = max(columns.last_seen[slot], now)
+        if now > columns.last_seen.item(slot):
+            columns.last_seen[slot] = now
         columns.f_state[slot] = ONLINE
-        bitmaps.clear_bit(self.late, slot)
+        if bitmaps.has_bit(self.late, slot):
+            bitmaps.clear_bit(self.late, slot)
         if now + self.session_ttl_s < self._swept_at + HORIZON_S:
             self.expire_at_once()  # told late, it may be over already
         if bitmaps.has_bit(self.live, slot) or bitmaps.has_bit(self.logged_out, slot):
@@ -135,12 +137,13 @@ class States:
     def settle_load(self, slot: int) -> None:
         """Bring what follows from load and latency in step with them: free, f_load and eta_ms (contract, section 4)."""
         columns = self.columns
-        slots, occupied = int(columns.max_parallel[slot]), int(columns.own[slot]) + int(columns.foreign[slot])
+        slots, occupied = columns.max_parallel.item(slot), columns.own.item(slot) + columns.foreign.item(slot)
         free = slots - occupied
-        bitmaps.put_bit(self.free, slot, free > 0)
+        if bitmaps.has_bit(self.free, slot) != (free > 0):
+            bitmaps.put_bit(self.free, slot, free > 0)
         columns.f_load[slot] = free / (free + 1) if free > 0 else 0.0
         columns.settle_merit(slot)
-        latency = float(columns.latency[slot])
+        latency = columns.latency.item(slot)
         eta = -1 if math.isnan(latency) else round(latency * (1 + occupied / slots))
         columns.eta_ms[slot] = eta
         columns.u_eta[slot] = min(max(eta, 0), WIDE)

@@ -9,7 +9,6 @@ reads one. A crash loses what was reported since the last write-behind, and no d
 import math
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -187,14 +186,15 @@ class Registry:
             if slot is None:
                 return False
             self._expire(report.at)
-            late = report.ts is not None and report.ts < self.columns.ts[slot]
-            told = Report(at=report.at) if late else report
+            columns, at = self.columns, report.at
+            late = report.ts is not None and report.ts < columns.ts.item(slot)
+            told = Report(at=at) if late else report
             if self.outbox is not None:
-                told = replace(told, at=self.stamped(report.at))
+                at = self.stamped(at)
                 self._local.add(slot)
-                self.outbox.append(beats.beat_of(int(self.columns.pk[slot]), told, int(self.columns.own[slot])))
-            self._contact(slot, told.at)
-            merging.apply_report(self, slot, told)
+                self.outbox.append(beats.beat_of(columns.pk.item(slot), told, at, columns.own.item(slot)))
+            self._contact(slot, at)
+            merging.apply_report(self, slot, told, at)
             return not late
 
     def merge(self, batch: beats.Beats) -> NDArray[np.uint64]:
@@ -274,6 +274,15 @@ class Registry:
             slot = self.slots.get(miner_id)
             return None if slot is None else int(self.columns.session[slot])
 
+    def standing_of(self, miner_id: str, *, now: float) -> tuple[int, bool, bool] | None:
+        """Session, disabled, offline, in one look; None for an unknown miner."""
+        with self.lock:
+            slot = self.slots.get(miner_id)
+            if slot is None:
+                return None
+            disabled = bitmaps.has_bit(self.states.disabled, slot)
+            return self.columns.session.item(slot), disabled, self.is_silent(slot, now)
+
     def key_tag_of(self, miner_id: str) -> int | None:
         with self.lock:
             slot = self.slots.get(miner_id)
@@ -290,17 +299,6 @@ class Registry:
         held = self.columns.pk[: self.size]
         rows = np.flatnonzero((held > 0) & ~np.isin(held, pks))
         return [(int(held[slot]), self.ids[slot]) for slot in rows.tolist()]
-
-    def is_disabled(self, miner_id: str) -> bool:
-        with self.lock:
-            slot = self.slots.get(miner_id)
-            return slot is not None and bitmaps.has_bit(self.states.disabled, slot)
-
-    def is_offline(self, miner_id: str, *, now: float) -> bool:
-        """Logged out, silent for longer than the grace period, or unknown."""
-        with self.lock:
-            slot = self.slots.get(miner_id)
-            return slot is None or self.is_silent(slot, now)
 
     def lease_expires_at(self, miner_id: str) -> float:
         """Epoch seconds; KeyError for an unknown miner."""
@@ -360,7 +358,7 @@ class Registry:
 
     def is_silent(self, slot: int, now: float) -> bool:
         """Offline by slot; the caller holds the lock."""
-        silent = now - float(self.columns.last_seen[slot]) > self.states.grace_s
+        silent = now - self.columns.last_seen.item(slot) > self.states.grace_s
         return silent or bitmaps.has_bit(self.states.logged_out, slot)
 
     def _allocate(self, miner_id: str) -> int:

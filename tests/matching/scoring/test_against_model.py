@@ -114,7 +114,7 @@ class History(RuleBasedStateMachine):
         assert not self.registry.remove("nobody")
         self.registry.add_own("nobody", 1)
         assert self.registry.get("nobody", now=self.now) is None
-        assert self.registry.is_offline("nobody", now=self.now)
+        assert self.registry.standing_of("nobody", now=self.now) is None
         assert pipeline.why_not(self.registry, Query(), "nobody", now=self.now) is None
 
     @rule(seconds=st.sampled_from(draw.STEPS))
@@ -172,9 +172,10 @@ class History(RuleBasedStateMachine):
         assert seen is not None
         assert replace(seen, trust=0.0) == replace(wanted, trust=0.0)
         assert seen.trust == pytest.approx(wanted.trust, abs=1e-12)
-        assert self.registry.is_disabled(miner_id) == wanted.row.disabled
+        is_offline = not self.model.live_by_contact(self.model.miners[miner_id], self.now)
+        standing = self.registry.standing_of(miner_id, now=self.now)
+        assert standing == (wanted.row.session, wanted.row.disabled, is_offline)
         assert self.registry.lease_expires_at(miner_id) == wanted.lease_expires_at
-        assert self.registry.session_of(miner_id) == wanted.row.session
 
     @rule(
         wanted=st.fixed_dictionaries(
