@@ -19,6 +19,7 @@ from miners.registry.records import Report  # noqa: E402
 from miners.registry.store import Registry  # noqa: E402
 
 SLICE_S = 0.002
+LEAST_LATENCY_MS, LEAST_FREE_GB = 20.0, 12.0
 FLOOD_LIMIT_S = 120.0
 FIELDS = (
     "queue_len",
@@ -35,6 +36,7 @@ class Peer:
         self.way = WAYS[way](self.registry, url)
         self.ages: list[np.ndarray[Any, np.dtype[np.float64]]] = []
         self.draw = np.random.default_rng(seed)
+        self.sent = np.full(miners, -1)  # the load that each miner has reported last
 
     def listen(self) -> bool:
         self.way.start(self.ages.append)
@@ -45,16 +47,16 @@ class Peer:
         sent, total = 0, int(per_s * seconds)
         who = self.draw.integers(0, self.miners, total).tolist()
         load = self.draw.integers(0, 8, total).tolist()
-        names = [miner_id(index) for index in range(self.miners)]
         begun, cpu = time.time(), time.process_time()
         while sent < total:
             due = min(total, int((time.time() - begun) * per_s) + 1)
-            self.way.send([(names[who[i]], _report(load[i])) for i in range(sent, due)])
+            self.way.send([(who[i] + 1, _report(load[i])) for i in range(sent, due)])
             sent = due
             ahead = begun + sent / per_s - time.time()
             if ahead > 0:
                 time.sleep(min(ahead, SLICE_S))
         spent = time.time() - begun
+        self.sent[who] = load  # of a miner's several the last one stays
         return {"sent": sent, "seconds": spent, "cpu": (time.process_time() - cpu) / spent}
 
     def applied(self) -> int:
@@ -76,11 +78,34 @@ class Peer:
         return time.process_time()
 
     def digest(self) -> list[float]:
-        """The sums of what was reported, by column."""
+        """Sums over what the registry holds, by column."""
         with self.registry.lock:
             slots = np.array([self.registry.slots[miner_id(i)] for i in range(self.miners)])
-            weight = np.arange(1, self.miners + 1)
-            return [float(np.nansum(getattr(self.registry.columns, name)[slots] * weight)) for name in FIELDS]
+            return self._sums(*(getattr(self.registry.columns, name)[slots] for name in FIELDS))
+
+    def sent_digest(self) -> list[float]:
+        """The same over what was written."""
+        load = self.sent
+        told = load >= 0
+        values = (load, load > 0, LEAST_LATENCY_MS + load, LEAST_FREE_GB + load)
+        return self._sums(*(np.where(told, each, 0) for each in values))
+
+    def own_per_s(self, count: int) -> float:
+        """How many reports a process takes in itself and puts into its batches, one by one."""
+        who = [miner_id(index) for index in self.draw.integers(0, self.miners, count).tolist()]
+        load = self.draw.integers(0, 8, count).tolist()
+        assert self.registry.outbox is not None
+        begun = time.process_time()
+        for name, each in zip(who, load, strict=True):
+            self.registry.report(name, _report(each))
+        spent = time.process_time() - begun
+        assert len(self.registry.outbox) == count
+        self.registry.outbox.clear()
+        return count / spent
+
+    def _sums(self, *columns: np.ndarray[Any, Any]) -> list[float]:
+        weight = np.arange(1, self.miners + 1)
+        return [float(np.nansum(each * weight)) for each in columns]
 
     def flood(self, count: int, batch: int) -> bool:
         """Put so many heartbeats onto the stream, as another process would have, in batches of that size."""
@@ -122,8 +147,9 @@ class Peer:
 def registry_of(miners: int, seed: int) -> Registry:
     """Miners with primary keys 1 …, whose sessions began before anything is reported here."""
     made = Registry(session_ttl_s=43_200, grace_s=86_400, half_life_s=30 * 86_400.0)
-    rows = ((replace(row, pk=i + 1), None) for i, (row, _) in enumerate(population(miners, seed).rows()))
-    made.load(rows, now=time.time())
+    now = time.time()
+    for pk, (row, _) in enumerate(population(miners, seed).rows(), start=1):
+        made.upsert(replace(row, pk=pk), now=now)
     assert len(made) == miners
     return made
 
@@ -136,5 +162,8 @@ def _report(load: int) -> Report:
 if __name__ == "__main__":
     peer = Peer(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     print("true", flush=True)
-    names = ("listen", "write", "applied", "heard", "processor_s", "digest", "flood", "catch_up", "mark", "stop")
+    names = (
+        "listen", "write", "applied", "heard", "processor_s", "digest", "sent_digest", "own_per_s", "flood", "catch_up",
+        "mark", "stop",
+    )  # fmt: skip
     serve_lines({name: getattr(peer, name) for name in names})

@@ -1,7 +1,8 @@
 """The two ways that a heartbeat takes from one process to another: the hub's own, and the plain one beside it.
 
 Each has a writer's side (`send`, called every few milliseconds with the reports that are due) and a reader's (`start`,
-which has whatever arrives applied to the registry and tells how old each heartbeat was then).
+which has whatever arrives applied to the registry and tells how old each heartbeat was then). A writer passes on what
+several socket processes would have received: it does not apply anything itself.
 """
 
 import threading
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from redis import Redis
 
+from benchmarks.population import miner_id
 from miners.registry import beats
 from miners.registry.bus import Bus
 from miners.registry.records import Report
@@ -30,21 +32,22 @@ def connect(url: str) -> Redis:
 
 
 class Way(Protocol):
-    def send(self, due: Sequence[tuple[str, Report]]) -> None: ...
+    def send(self, due: Sequence[tuple[int, Report]]) -> None: ...
     def start(self, aged: Ages) -> None: ...
     def stop(self) -> None: ...
 
 
 class Streams:
-    """The hub's: what was reported is applied here, coalesced for 20 ms and published as one binary batch."""
+    """The hub's: what was reported is coalesced for 20 ms and published as one binary batch."""
 
     def __init__(self, registry: Registry, url: str) -> None:
         self._registry = registry
         self.bus = Bus(registry, lambda: connect(url), lambda: None, asking=lambda: connect(url))
 
-    def send(self, due: Sequence[tuple[str, Report]]) -> None:
-        for miner_id, report in due:
-            self._registry.report(miner_id, report)
+    def send(self, due: Sequence[tuple[int, Report]]) -> None:
+        outbox = self._registry.outbox
+        assert outbox is not None
+        outbox += [beats.beat_of(pk, report, report.at, 0) for pk, report in due]
 
     def start(self, aged: Ages) -> None:
         """Both threads, as in every process of a hub."""
@@ -87,16 +90,15 @@ class PubSub:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def send(self, due: Sequence[tuple[str, Report]]) -> None:
+    def send(self, due: Sequence[tuple[int, Report]]) -> None:
         pipeline = self._client.pipeline(transaction=False)
-        for miner_id, report in due:
-            self._registry.report(miner_id, report)
+        for pk, report in due:
             assert report.ts is not None
             assert report.queue_len is not None
             assert report.latency_ms is not None
             assert report.mem_free_gb is not None
             message = Message(
-                miner_id, report.at, report.ts, report.queue_len, bool(report.busy), report.latency_ms,
+                miner_id(pk - 1), report.at, report.ts, report.queue_len, bool(report.busy), report.latency_ms,
                 report.mem_free_gb,
             )  # fmt: skip
             pipeline.publish(CHANNEL, _encode(message))

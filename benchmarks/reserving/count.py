@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A slot, as its holder had it for certain: from after the answer that gave it until before the call that ends it."""
+    """For how long a holder had a slot for certain: from after the answer until before the call that ends it."""
 
     miner_id: str
     begin: int  # ns of the clock that all processes of a machine share
