@@ -8,7 +8,7 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from statistics import median
 from typing import Any
 
@@ -65,27 +65,28 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def flood(url: str, env: dict[str, str], miners: int, count: int, turns: int, seed: int) -> dict[str, Any]:
     """How fast a replica works off what waits on the stream: reading, unpacking, merging."""
-    done = []
-    with child("benchmarks.replication.peer", HUB, url, str(miners), str(seed), env=env) as writer:
+    with peer("writer", HUB, url, env, miners, seed) as writer, peer("reader", HUB, url, env, miners, seed) as reader:
         assert writer.answer()
-        for _ in range(turns):
-            with child("benchmarks.replication.peer", HUB, url, str(miners), str(seed), env=env) as reader:
-                assert reader.answer()
-                before = reader.ask("digest")
-                reader.ask("mark")
-                writer.ask("flood", count, BATCH)
-                done.append(reader.ask("catch_up", count))
-                assert reader.ask("heard")["applied"] == count
-                assert reader.ask("digest") != before
-                reader.ask("stop")
-        own = [writer.ask("own_per_s", min(count, OWN)) for _ in range(turns)]
+        assert reader.answer()
+        before = reader.ask("digest")
+        reader.ask("mark")
+        writer.ask("flood", count, BATCH)
+        done = reader.ask("catch_up", count)
+        assert reader.ask("heard")["applied"] == count
+        assert reader.ask("digest") != before
+        reader.ask("stop")
+        own = [reader.ask("own_per_s", min(count, OWN)) for _ in range(turns)]
     return {
         "own_per_s": round(median(own)),
         "heartbeats": count,
         "batch": BATCH,
-        "per_s": round(median(count / each["seconds"] for each in done)),
-        "us_of_processor": round(median(each["cpu_s"] / count * 1e6 for each in done), 3),
+        "per_s": round(count / done["seconds"]),
+        "us_of_processor": round(done["cpu_s"] / count * 1e6, 3),
     }
+
+
+def peer(role: str, way: str, url: str, env: dict[str, str], miners: int, seed: int) -> AbstractContextManager[Child]:
+    return child("benchmarks.replication.peer", role, way, url, str(miners), str(seed), env=env)
 
 
 def steady(
@@ -95,12 +96,10 @@ def steady(
     with ExitStack() as stack:
         pairs = {}
         for way in (HUB, PLAIN):
-            started = [
-                stack.enter_context(child("benchmarks.replication.peer", way, url, str(miners), str(seed), env=env))
-                for _ in range(2)
-            ]
-            assert all(each.answer() for each in started)
+            started = [stack.enter_context(peer(role, way, url, env, miners, seed)) for role in ("writer", "reader")]
             pairs[way] = started
+        for way, started in pairs.items():
+            assert all(each.answer() for each in started)
             for each in started if way == HUB else started[1:]:
                 each.ask("listen")
         for pair in pairs.values():

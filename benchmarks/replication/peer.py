@@ -1,4 +1,4 @@
-"""One process with a registry: python -m benchmarks.replication.peer WAY URL MINERS SEED, asked by lines of JSON."""
+"""One process, by lines of JSON: python -m benchmarks.replication.peer writer|reader WAY URL MINERS SEED."""
 
 import sys
 import time
@@ -30,9 +30,9 @@ FIELDS = (
 
 
 class Peer:
-    def __init__(self, way: str, url: str, miners: int, seed: int) -> None:
+    def __init__(self, role: str, way: str, url: str, miners: int, seed: int) -> None:
         self.url, self.miners = url, miners
-        self.registry = registry_of(miners, seed)
+        self.registry = registry_of(miners if role == "reader" else 0, seed)  # a writer only passes on
         self.way = WAYS[way](self.registry, url)
         self.ages: list[np.ndarray[Any, np.dtype[np.float64]]] = []
         self.draw = np.random.default_rng(seed)
@@ -160,7 +160,7 @@ def _report(load: int) -> Report:
 
 
 if __name__ == "__main__":
-    peer = Peer(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    peer = Peer(*sys.argv[1:4], miners=int(sys.argv[4]), seed=int(sys.argv[5]))
     print("true", flush=True)
     names = (
         "listen", "write", "applied", "heard", "processor_s", "digest", "sent_digest", "own_per_s", "flood", "catch_up",

@@ -1,6 +1,5 @@
 """The benchmark of a match, in its quick form and without what only make bench installs."""
 
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,15 +13,10 @@ from benchmarks.facts import facts
 from benchmarks.harness import Runner, interleave
 from benchmarks.jobs import JOBS
 from benchmarks.population import Population, population
+from tests.benchmarks.options import options
 
 pytestmark = pytest.mark.pure
 SIZE, SEED = 1_000, 3
-
-
-def options(*words: str) -> match.Namespace:
-    parser = ArgumentParser()
-    match.arguments(parser)
-    return parser.parse_args(words)
 
 
 def test_a_quick_run_measures_the_registry_and_names_what_is_not_installed(
@@ -32,7 +26,7 @@ def test_a_quick_run_measures_the_registry_and_names_what_is_not_installed(
     monkeypatch.setattr(match.postgres, "is_installed", lambda: False)
     monkeypatch.setattr(match, "BUDGET_S", (0.02, 10.0))
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    result = match.run(options("--quick", "--sizes", str(SIZE), "--seed", str(SEED)))
+    result = match.run(options(match, "--quick", "--sizes", str(SIZE), "--seed", str(SEED)))
     found = result["sizes"][0]
     assert found["miners"] == SIZE
     assert found["not_run"] == dict.fromkeys(("PostgreSQL", "ClassAds", "ClassAds, one call"), "not installed")
