@@ -119,8 +119,7 @@ class HeartbeatConsumer(HubSocket):
             return
         self._beats.inc()
         if beat.ack:
-            # sent past what every other message goes through: a ts that was read as a time needs no escapes
-            await self.base_send({"type": "websocket.send", "text": f'{{"type":"ack","ts":"{beat.ts}"}}'})
+            await self._send({"type": "ack", "ts": beat.ts})
 
     async def _answered(self, ack: CommandAck, now: float) -> None:
         found = socket_report_apply(self._session, Report(at=now))
