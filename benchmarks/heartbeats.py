@@ -10,7 +10,7 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -109,7 +109,7 @@ def measure(
     port = devservers.free_port()
     with ExitStack() as stack:
         process = stack.enter_context(running(SERVERS[server](port), env=env, log=folder / f"{server}.log"))
-        hub = Hub(port, env["ADMIN_SHARED_SECRET"], process.pid)
+        hub = stack.enter_context(closing(Hub(port, env["ADMIN_SHARED_SECRET"], process.pid)))
         hub.wait_until_healthy(process, folder / f"{server}.log")
         crowd = stack.enter_context(child("benchmarks.sockets.crowd", str(port)))
         memory = connect(crowd, hub, [token for _, token in miners])
@@ -139,6 +139,9 @@ class Hub:
     def __init__(self, port: int, secret: str, pid: int) -> None:
         self.pid = pid
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-Admin-Secret": secret}, timeout=30)
+
+    def close(self) -> None:
+        self.client.close()
 
     def wait_until_healthy(self, process: subprocess.Popen[bytes], log: Path) -> None:
         until = time.monotonic() + START_LIMIT_S
