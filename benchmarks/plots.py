@@ -40,20 +40,9 @@ def log_log(path: Path, panels: Mapping[str, Curves], *, x: str, y: str) -> None
     def draw(axis: Any, curves: Curves) -> None:
         for (label, points), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=False):
             axis.loglog(*zip(*points, strict=True), marker=marker, color=colour, label=label)
-
-    _panels(path, panels, draw, x=x, y=y)
-
-
-def lines(path: Path, panels: Mapping[str, Curves], *, x: str, y: str, log_x: bool = False) -> None:
-    """The same with a plain y axis from 0."""
-
-    def draw(axis: Any, curves: Curves) -> None:
-        for (label, points), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=False):
-            many = len(points) > 20
-            axis.plot(*zip(*points, strict=True), marker=None if many else marker, color=colour, label=label)
-        axis.set_ylim(bottom=0)
-        if log_x:
-            axis.set_xscale("log")
+        seen = sorted({at for points in curves.values() for at, _ in points})
+        axis.set_xticks(seen, labels=[f"{at:,.0f}" for at in seen])
+        axis.set_xticks([], minor=True)
 
     _panels(path, panels, draw, x=x, y=y)
 
@@ -63,9 +52,11 @@ def bars(path: Path, panels: Mapping[str, Mapping[str, float]], *, y: str) -> No
 
     def draw(axis: Any, values: Mapping[str, float]) -> None:
         colours = [COLOURS[i % len(COLOURS)] for i in range(len(values))]
-        drawn = axis.bar(list(values), list(values.values()), color=colours, width=0.6)
+        drawn = axis.bar(
+            [name.replace(", ", ",\n") for name in values], list(values.values()), color=colours, width=0.6
+        )
         axis.bar_label(drawn, fmt="{:,.0f}", color=INK, padding=2)
-        axis.tick_params(axis="x", labelrotation=20)
+        axis.margins(y=0.12)
 
     _panels(path, panels, draw, x="", y=y)
 
