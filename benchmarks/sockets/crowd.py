@@ -2,7 +2,8 @@
 
 Plain sockets and frames made beforehand: a client library would cost more than the server that is measured. Each socket
 sends its next heartbeat when the last one is acknowledged, with the text that belongs to it; any other answer ends the
-run.
+run. It looks for answers without ever sleeping: waking a process costs whoever sends to it, so the slower server would
+pay for a wake-up with every acknowledgement, and the quicker one, whose client is never idle, for none.
 """
 
 import base64
@@ -48,11 +49,10 @@ class Crowd:
         expected = [frames.server_frame(frames.EMPTY_ACK)] * each if path == frames.EMPTY else [a for _, a, _ in steps]
         for opened in self.sockets.values():
             _answer_pings(opened)
-        begun, begun_cpu = time.perf_counter(), time.process_time()
+        begun = time.perf_counter()
         acked = _drive(self.sockets[path], sent, expected)
         return {
             "seconds": time.perf_counter() - begun,
-            "client_cpu_s": time.process_time() - begun_cpu,
             "acked": acked,
             "queue_len": steps[-1][2],
         }
@@ -106,11 +106,14 @@ def _drive(sockets: list[socket.socket], sent: list[bytes], expected: list[bytes
     first, total, last = sent[0], len(sent) * len(sockets), len(sent)
     for each in sockets:
         each.send(first)
-    acked = 0
+    acked, heard_at = 0, time.monotonic()
     try:
         while acked < total:
-            ready = poll.poll(ANSWER_LIMIT_S)
-            assert ready, f"no answer within {ANSWER_LIMIT_S} s: {acked} of {total}"
+            ready = poll.poll(0)
+            if ready:
+                heard_at = time.monotonic()
+            else:
+                assert time.monotonic() - heard_at < ANSWER_LIMIT_S, f"no answer: {acked} of {total}"
             for fd, _ in ready:
                 each, step = by_fd[fd], done[fd]
                 data = each.recv(4096)
