@@ -88,11 +88,15 @@ def _answer_pings(sockets: list[socket.socket]) -> None:
 
 
 def _without_pings(each: socket.socket, data: bytes) -> bytes:
-    """What is left once those at the beginning have been answered."""
-    while len(data) > 2 and data[0] == frames.PING and len(data) >= (end := 2 + data[1]):
-        each.send(frames.pong(data[2:end]))
+    """What is left once they have been answered; a frame that is not all there yet stays."""
+    kept = b""
+    while len(data) >= 2 and len(data) >= (end := 2 + data[1]):
+        if data[0] == frames.PING:
+            each.send(frames.pong(data[2:end]))
+        else:
+            kept += data[:end]
         data = data[end:]
-    return data
+    return kept + data
 
 
 def _drive(sockets: list[socket.socket], sent: list[bytes], expected: list[bytes]) -> int:
