@@ -19,8 +19,8 @@ def workers(cluster: RunningCluster) -> Iterator[tuple[Worker, Worker]]:
         yield both
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def databases() -> Iterator[dict[str, str]]:
-    """DB_DSN and REDIS_URL of servers that outlive a cluster."""
+    """DB_DSN and REDIS_URL of servers that outlive a cluster, for the tests of one module."""
     with devservers.beside("postgres", "valkey") as found:
         yield {"DB_DSN": found["postgres"], "REDIS_URL": found["valkey"]}

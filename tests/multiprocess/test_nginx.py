@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import socket
 import ssl
 import time
@@ -41,8 +42,8 @@ def test_rest_and_the_admin_are_reached(cluster, front) -> None:
     assert [each["miner_id"] for each in found["candidates"]] == ["fronted"]
     page = front.get("/admin/login/")
     assert page.status_code == 200
-    style = page.text.partition('rel="stylesheet" href="')[2].partition('"')[0]
-    assert front.get(style).headers["Content-Type"].startswith("text/css")
+    styles = re.findall(r'href="([^"]+\.css[^"]*)"', page.text)
+    assert front.get(styles[0]).headers["Content-Type"].startswith("text/css")
 
 
 def test_sockets_and_plain_requests_to_the_same_path_are_told_apart(cluster, front) -> None:
