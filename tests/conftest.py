@@ -1,10 +1,26 @@
+import gc
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connections
 
 from poolhub.common import clock
 from tests.hub import LiveHub, running_hub
+
+
+def pytest_configure() -> None:
+    # a shell has what it runs in the background ignore Ctrl-C, and so would every process that tests start and stop
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()  # or the database cannot be dropped
+    gc.collect()  # connections of threads that have ended
 
 
 @pytest.fixture
