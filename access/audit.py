@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -66,12 +66,6 @@ def acting(actor: Actor) -> Iterator[None]:
         yield
     finally:
         _actor.reset(token)
-
-
-@contextmanager
-def because(reason: str) -> Iterator[None]:
-    with acting(replace(_actor.get(), reason=reason[:MAX_REASON])):
-        yield
 
 
 def change_record(

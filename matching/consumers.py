@@ -102,10 +102,14 @@ class MatchStreamConsumer(HubSocket):
         """One of the same id takes the place of the one before."""
         if name not in self._held and len(self._held) >= MAX_SUBSCRIPTIONS:
             raise Conflict(f"a connection has {MAX_SUBSCRIPTIONS} subscriptions at most", code="too_many_subscriptions")
-        self._unsubscribe(name)
+        self._end(name)
         self._held[name] = subscriptions.add(request, partial(self._hand_over, name, request.job_id))
 
     def _unsubscribe(self, name: str) -> None:
+        self._end(name)
+        self._counts.pop(name, None)
+
+    def _end(self, name: str) -> None:
         held = self._held.pop(name, None)
         if held is not None:
             subscriptions.drop(held)

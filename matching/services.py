@@ -55,6 +55,8 @@ TRIES = 8  # where other processes take slots at the same moment
 # looked up once: finding a label's counter costs more than counting
 MATCHED, EMPTY = (MATCH_REQUESTS.labels(outcome=outcome) for outcome in ("matched", "empty"))
 REJECTIONS = {name: MATCH_REJECTIONS.labels(constraint=name) for name in CONSTRAINTS}
+NO_MINERS = "no miners"
+EMPTIES = {name: MATCH_EMPTY.labels(constraint=name) for name in (*CONSTRAINTS, NO_MINERS)}
 
 
 def match_find(*, request: MatchRequest) -> MatchAnswer:
@@ -266,7 +268,6 @@ def _count(result: MatchResult, latency_ms: float) -> None:
         MATCHED.inc()
     else:
         EMPTY.inc()
-        most = max(result.rejected, key=result.rejected.__getitem__, default="no miners")
-        MATCH_EMPTY.labels(constraint=most).inc()
+        EMPTIES[max(result.rejected, key=result.rejected.__getitem__, default=NO_MINERS)].inc()
     for constraint, number in result.rejected.items():
         REJECTIONS[constraint].inc(number)

@@ -14,5 +14,6 @@ class MinersConfig(AppConfig):
         runtime.attach("pace", pacing.repace)
         runtime.every(pacing.REPACE_S, pacing.repace, "pace")
         runtime.attach("commands", delivery.join)
-        runtime.every(delivery.LOOK_S, delivery.delivery.run, delivery.JOB)
+        runtime.every(delivery.RETRY_S, delivery.delivery.run, delivery.JOB)
+        runtime.every(delivery.LOOK_S, delivery.delivery.look, "commands-look")
         runtime.every(delivery.EXPIRE_S, delivery.commands_expire, "commands-expire")

@@ -6,7 +6,6 @@ it costs more than it saves here, and so are parallel plans, since every engine 
 backend's and the client's together.
 """
 
-import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ from time import thread_time_ns
 
 import psycopg
 
-from benchmarks.engines.sqlite import ACCELERATORS, conditions_of, in_list, mean_of
+from benchmarks.engines.sqlite import conditions_of, in_list, mean_of, rows_of
 from benchmarks.facts import Facts
-from benchmarks.population import GPUS, Population, capability_code, miner_id
+from benchmarks.population import Population, capability_code
 from matching.scoring.types import Query
 from poolhub import devservers
 
@@ -60,18 +59,10 @@ def server() -> Iterator[str]:
 
 def database_of(dsn: str, population: Population, facts: Facts) -> Connection:
     p = population
-    accel = [sum(1 << ACCELERATORS.index(name) for name in gpu[2]) for gpu in GPUS]
     database: Connection = psycopg.connect(dsn, autocommit=True)
     database.execute("DROP TABLE IF EXISTS miner, capability, tag")
     database.execute(SCHEMA)
-    miners = zip(
-        range(p.size), map(miner_id, range(p.size)), p.region.tolist(), p.vram_gb.tolist(), p.ram_gb.tolist(),
-        p.gpu_count.tolist(), p.cpu_cores.tolist(), [accel[code] for code in p.gpu.tolist()],
-        facts.state.tolist(), facts.price.tolist(), facts.latency_score.tolist(), facts.trust.tolist(),
-        p.max_parallel.tolist(), p.queue_len.tolist(),
-        (None if math.isnan(eta) else eta for eta in facts.eta_ms.tolist()),
-        strict=True,
-    )  # fmt: skip
+    miners = rows_of(population, facts)
     for table, rows in (("miner", miners), ("capability", p.capabilities.pairs()), ("tag", p.tags.pairs())):
         with database.cursor().copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:

@@ -7,7 +7,8 @@ come out, state, trust, latency rank and effective price are plain columns, and 
 
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from benchmarks.facts import Facts
 from benchmarks.population import GPUS, REGIONS, TAGS, Population, capability_code, miner_id
@@ -29,23 +30,26 @@ ANALYZE;
 ACCELERATORS = tuple(sorted({name for gpu in GPUS for name in gpu[2]}))
 
 
-def database_of(population: Population, facts: Facts) -> sqlite3.Connection:
+def rows_of(population: Population, facts: Facts) -> Iterator[tuple[Any, ...]]:
+    """The rows of the table `miner`, in the order of its columns."""
     p = population
     accel = [_bits(gpu[2]) for gpu in GPUS]
+    return zip(
+        range(p.size), map(miner_id, range(p.size)), p.region.tolist(), p.vram_gb.tolist(), p.ram_gb.tolist(),
+        p.gpu_count.tolist(), p.cpu_cores.tolist(), [accel[code] for code in p.gpu.tolist()],
+        facts.state.tolist(), facts.price.tolist(), facts.latency_score.tolist(), facts.trust.tolist(),
+        p.max_parallel.tolist(), p.queue_len.tolist(),
+        (None if math.isnan(eta) else eta for eta in facts.eta_ms.tolist()),
+        strict=True,
+    )  # fmt: skip
+
+
+def database_of(population: Population, facts: Facts) -> sqlite3.Connection:
+    p = population
     database = sqlite3.connect(":memory:")
     database.executescript(SCHEMA)
     with database:
-        database.executemany(
-            f"INSERT INTO miner VALUES ({', '.join('?' * 15)})",
-            zip(
-                range(p.size), map(miner_id, range(p.size)), p.region.tolist(), p.vram_gb.tolist(), p.ram_gb.tolist(),
-                p.gpu_count.tolist(), p.cpu_cores.tolist(), [accel[code] for code in p.gpu.tolist()],
-                facts.state.tolist(), facts.price.tolist(), facts.latency_score.tolist(), facts.trust.tolist(),
-                p.max_parallel.tolist(), p.queue_len.tolist(),
-                (None if math.isnan(eta) else eta for eta in facts.eta_ms.tolist()),
-                strict=True,
-            ),
-        )  # fmt: skip
+        database.executemany(f"INSERT INTO miner VALUES ({', '.join('?' * 15)})", rows_of(population, facts))
         database.executemany("INSERT INTO capability VALUES (?, ?)", p.capabilities.pairs())
         database.executemany("INSERT INTO tag VALUES (?, ?)", p.tags.pairs())
     database.executescript(INDEXES)

@@ -114,9 +114,10 @@ class Subscriptions:
         with registry.lock:
             changes = watch.look(clock.now())
         with self._lock:
-            waiting = len(self._turn)
-            for each in self._turn:
-                _note(each, changes)
+            all_now = list(self._turn)
+        for each in all_now:
+            _note(each, changes)
+        waiting = len(all_now)
         until = time.thread_time() + PERIOD_S * SHARE
         while waiting and time.thread_time() < until:
             with self._lock:

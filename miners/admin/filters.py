@@ -1,5 +1,6 @@
 """Filters of the lists. Those of miners say what they ask of the registry; the list of miners puts them together."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -30,14 +31,15 @@ Lookups = list[tuple[str, str]]
 Narrowing = dict[str, Any]  # fields of miners.registry.choosing.Choice
 
 
-class OfMiners:
+class OfMiners(ABC):
     """A filter that narrows no query: the registry knows which miners pass."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset
 
+    @abstractmethod
     def narrows(self) -> Narrowing:
-        raise NotImplementedError
+        """What it asks for now."""
 
 
 class StateFilter(OfMiners, DropdownFilter):

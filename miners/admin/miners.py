@@ -141,7 +141,3 @@ class MinerAdmin(MinerActions):
 
     def delete_model(self, request: HttpRequest, obj: Miner) -> None:
         miner_remove(miner_id=obj.miner_id)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Miner]) -> None:
-        for miner in queryset:
-            miner_remove(miner_id=miner.miner_id)

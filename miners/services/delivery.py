@@ -28,7 +28,7 @@ from poolhub.common import clock
 from poolhub.common.metrics import COMMANDS
 
 JOB, EVENT = "commands", "command"
-LOOK_S, EXPIRE_S = 2.0, 60.0
+RETRY_S, LOOK_S, EXPIRE_S = 2.0, 2.0, 60.0
 UNHEARD_S = 120.0  # an older one waits for the miner's next socket
 CHUNK = 500
 MAX_ANSWERS = 100_000
@@ -71,11 +71,17 @@ class Delivery:
                 del self._answers[next(iter(self._answers))]
         runtime.soon(JOB)
 
+    def look(self) -> None:
+        """Find the new commands that nobody told this process of."""
+        for miner_id in commands_unheard(connections.miners()):
+            self.ask(miner_id)
+
     def run(self) -> None:
-        """Write what was sent and answered, then send what waits. What fails is kept for the next run."""
+        """Write what was sent and answered, then send what waits. What fails is kept for the next run.
+
+        The lock, which sockets take too, is never held while the database is waited for.
+        """
         self._write()
-        with self._lock:
-            self._asking |= commands_unheard(connections.miners())
         while self._asking:
             with self._lock:
                 asked = set(islice(self._asking, CHUNK))

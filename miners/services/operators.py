@@ -91,10 +91,7 @@ def miner_remove(*, miner_id: str) -> None:
     with changing():
         miner = miner_lock_known(miner_id)
         transaction.on_commit(partial(runtime.removal_tell, miner_id, miner.pk))
-        kept = {
-            name: getattr(miner, name) for name in ("miner_id", "addr", "gpu_name", "region", "disabled", "price_cap")
-        }
-        change_record(action="removed", obj=miner, before=kept, after={})
+        change_record(action="removed", obj=miner, before={name: getattr(miner, name) for name in TOLD}, after={})
         miner.delete()
         transaction.on_commit(partial(connections.end, miner_id, connections.ENDED))
 

@@ -7,7 +7,7 @@ from django.contrib.admin import site
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from access.audit import Actor, Via, acting, because, plain
+from access.audit import Actor, Via, acting, plain
 from access.audited import Audited
 from access.models import Change
 from miners.models import Miner, PriceOverride
@@ -145,7 +145,7 @@ def test_a_staff_session_on_that_route_is_named(miner) -> None:
 
 
 def test_what_comes_from_neither_is_the_command_lines(miner) -> None:
-    with because("tidying up"):
+    with acting(Actor(reason="tidying up")):
         miner_disable(miner_id="m1")
     assert (last().via, last().user_name, last().reason) == ("command line", "", "tidying up")
 
@@ -158,7 +158,7 @@ def test_who_acts_is_forgotten_with_the_request(root, miner) -> None:
 
 def test_actors_nest() -> None:
     with acting(Actor(Via.ADMIN, user_name="a")):
-        with because("b"):
+        with acting(Actor(Via.ADMIN, user_name="a", reason="b")):
             miner_create(miner_id="m1")
         assert (last().user_name, last().reason) == ("a", "b")
         miner_create(miner_id="m2")

@@ -21,6 +21,13 @@ def page(miner_id: str = "m1", of: str = "change") -> str:
     return reverse(f"admin:miners_miner_{of}", args=[stored(miner_id).pk])
 
 
+def ids(client: Client, **params: str) -> list[str]:
+    """The miners that the list shows."""
+    reply = client.get(MINERS, params)
+    assert reply.status_code == 200, reply
+    return [miner.miner_id for miner in reply.context["cl"].result_list]
+
+
 def everything() -> None:
     """m1 with an override and a command."""
     register("m1", region="eu", gpu_name="H100", tags=["t"])

@@ -19,7 +19,7 @@ from miners.services.operators import (
     miner_set_price_cap,
     price_override_create,
 )
-from tests.miners.admin_pages import COMMANDS, MINERS, OVERRIDES, STATUSES, everything, page
+from tests.miners.admin_pages import COMMANDS, MINERS, OVERRIDES, STATUSES, everything, ids, page
 from tests.miners.builders import register, stored, view
 from tests.operators import shows, staff, superuser
 
@@ -32,12 +32,6 @@ LISTS = [MINERS, STATUSES, OVERRIDES, COMMANDS]
 @pytest.fixture
 def root() -> Client:
     return superuser()
-
-
-def ids(client: Client, **params: str) -> list[str]:
-    reply = client.get(MINERS, params)
-    assert reply.status_code == 200, reply
-    return [miner.miner_id for miner in reply.context["cl"].result_list]
 
 
 # ---- lists and pages

@@ -13,7 +13,7 @@ from miners.registry import runtime
 from miners.registry.records import Report, State
 from miners.services.evidence import miner_record_evidence
 from miners.services.operators import miner_create, miner_disable, miner_set_price_cap
-from tests.miners.admin_pages import MINERS
+from tests.miners.admin_pages import MINERS, ids
 from tests.miners.builders import register, view
 from tests.operators import messages_of, shows, superuser
 
@@ -23,12 +23,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def root() -> Client:
     return superuser()
-
-
-def ids(client: Client, **params: str) -> list[str]:
-    reply = client.get(MINERS, params)
-    assert reply.status_code == 200, reply
-    return [miner.miner_id for miner in reply.context["cl"].result_list]
 
 
 def trusted(miner_id: str, **counts: float) -> None:

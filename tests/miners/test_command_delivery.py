@@ -1,6 +1,7 @@
 """Commands on the way to a miner's socket, and its answers on the way back."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -239,6 +240,8 @@ def test_a_new_command_that_nobody_told_of_is_found(time) -> None:
             miner=miner, name="reregister", created_at=clock.to_datetime(time.now()),
             expires_at=clock.to_datetime(time.now() + 60),
         )  # fmt: skip
+        assert await ids(socket) == []
+        await sync_to_async(delivery.look)()
         assert await ids(socket) == [str(made.pk)]
 
     run(play, lambda: Socket(token))
@@ -264,6 +267,37 @@ def test_what_could_not_be_written_or_read_is_tried_again(monkeypatch) -> None:
                 assert await ids(socket) == [str(made)]
         await deliver()
         assert await astored(made) == ("acked", "")
+
+    run(play, lambda: Socket(token))
+
+
+@pytest.mark.parametrize("name", ["commands_unheard", "commands_open", "commands_write"])
+def test_a_socket_does_not_wait_while_the_database_does(monkeypatch, name) -> None:
+    token = register()
+    made = command()
+    waits, go = threading.Event(), threading.Event()
+    reached = getattr(module, name)
+
+    def hangs(*args: Any) -> Any:
+        waits.set()
+        assert go.wait(10)
+        return reached(*args)
+
+    async def play(socket: Socket) -> None:
+        await told(socket)
+        monkeypatch.setattr(module, name, hangs)
+        delivery.ask("m1")
+        delivery.sent(made)
+        work = delivery.look if name == "commands_unheard" else delivery.run
+        working = asyncio.ensure_future(sync_to_async(work)())
+        try:
+            assert await asyncio.to_thread(waits.wait, 10)
+            await socket.send(acked(made))
+            await socket.send(beat(ack=True))
+            assert (await socket.receive())["type"] == "ack"
+        finally:
+            go.set()
+        await working
 
     run(play, lambda: Socket(token))
 

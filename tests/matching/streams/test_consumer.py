@@ -13,8 +13,9 @@ from matching import consumers
 from matching.consumers import MAX_SUBSCRIPTIONS, MatchStreamConsumer, subscriptions
 from matching.models import MatchRecord
 from matching.records import records
-from poolhub.common.metrics import MATCH_REQUESTS
+from poolhub.common.metrics import MATCH_REQUESTS, STREAM_RANKINGS
 from tests.matching.builders import SECRET, add, match, own, tokens
+from tests.miners.registry.replicas import wait_until
 from tests.miners.sockets import Socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -243,6 +244,31 @@ def test_a_connection_has_so_many_subscriptions_and_no_more(monkeypatch) -> None
     run(play)
 
 
+def test_what_has_ended_leaves_nothing_behind() -> None:
+    made: list[MatchStreamConsumer] = []
+
+    class Seen(MatchStreamConsumer):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    class SeenStream(Stream):
+        consumer = Seen
+
+    async def main() -> None:
+        stream = SeenStream()
+        await stream.accepted()
+        for turn in range(20):
+            assert (await stream.ask("subscribe", f"s{turn}", job_id="j"))["seq"] == 0
+            await stream.send({"type": "unsubscribe", "id": f"s{turn}"})
+        assert (await stream.ask("subscribe", "s0", job_id="j"))["seq"] == 0
+        (one,) = made
+        assert [len(each) for each in (one._held, one._counts, one._newest)] == [1, 1, 0]
+        await stream.leave()
+
+    asyncio.run(main())
+
+
 def test_a_slow_reader_gets_the_newest_state_and_nothing_waits_for_it_but_that() -> None:
     add("a", price=tokens(0.5))
     taken, go = [], asyncio.Event()
@@ -263,8 +289,9 @@ def test_a_slow_reader_gets_the_newest_state_and_nothing_waits_for_it_but_that()
         await stream.send({"type": "subscribe", "id": "s", "job_id": "j", "top_k": 1})
         await stream.receive()
         for turn in range(8):
+            before = STREAM_RANKINGS._value.get()
             await there(add, f"b{turn}", price=tokens(0.4 - turn / 100))
-            await asyncio.sleep(0.12)
+            assert await there(wait_until, lambda: STREAM_RANKINGS._value.get() > before)  # noqa: B023
         assert len(taken) == 1
         go.set()
         told = await stream.receive()

@@ -1,7 +1,7 @@
 """Standing subscriptions, on the thread that ranks them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from queue import Empty, Queue
 from random import Random
 from typing import Any
@@ -17,6 +17,7 @@ from miners.registry.runtime import get_registry
 from poolhub.common import clock
 from poolhub.common.metrics import STREAM_RANKINGS
 from tests.matching.builders import add, report, tokens
+from tests.miners.registry.replicas import wait_until
 
 LIMIT_S = 10.0
 
@@ -66,15 +67,6 @@ def rankings() -> float:
     return STREAM_RANKINGS._value.get()
 
 
-def until(condition: Callable[[], object]) -> bool:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_the_first_answer_comes_at_once_also_with_nobody_in_it(standing) -> None:
     assert Told(standing).next() == []
     add("a", region="eu")
@@ -115,12 +107,12 @@ def test_only_what_it_could_take_has_a_subscription_ranked_again(standing, monke
     assert other.next() == ["b"]
     before = rankings()
     report("b", queue_len=1)
-    assert until(lambda: rankings() == before + 1)  # the other one
+    assert wait_until(lambda: rankings() == before + 1)  # the other one
     report("c", queue_len=1)
     assert told.nothing()
     assert rankings() == before + 1
     report("a", queue_len=1)
-    assert until(lambda: rankings() == before + 2)
+    assert wait_until(lambda: rankings() == before + 2)
     add("c", region="eu", capabilities=("llama",))
     assert set(told.next()) == {"a", "c"}
     add("a", region="eu")  # whom it took before
@@ -141,7 +133,7 @@ def test_parts_of_the_score_that_drift_are_looked_at_again_after_a_while(standin
     told = Told(standing)
     assert told.next() == []
     before = rankings()
-    assert until(lambda: rankings() >= before + 3)
+    assert wait_until(lambda: rankings() >= before + 3)
 
 
 def test_updates_come_at_most_every_period_and_the_newest_in_the_end(standing) -> None:
@@ -166,14 +158,10 @@ def test_a_dropped_subscription_is_told_nothing_and_the_thread_ends_with_the_las
     add("a", region="eu")
     assert second.next() == ["a"]
     assert first.came.empty()
-    assert not ended_soon(standing)
+    assert standing._thread is not None
     standing.drop(second.subscription)
     assert ended(standing)
     assert Told(standing).next() == ["a"]
-
-
-def ended_soon(made: Subscriptions) -> bool:
-    return made._thread is None
 
 
 def test_a_subscriber_that_fails_harms_no_other(standing, caplog) -> None:
@@ -223,4 +211,4 @@ def test_after_any_changes_every_subscriber_has_what_a_match_would_answer(standi
             ]
         return all(newest.get(i) == [c.miner_id for c in result.candidates] for i, result in enumerate(wanted))
 
-    assert until(agree)
+    assert wait_until(agree)
