@@ -19,7 +19,7 @@ Texts = Annotated[list[Text], Meta(max_length=MAX_LIST)]
 TtlMs = Annotated[int, Meta(ge=MIN_TTL_MS, le=MAX_TTL_MS)]
 
 
-class Requirements(Struct, kw_only=True, forbid_unknown_fields=True):
+class Requirements(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     task: Text | None = None
     min_vram_gb: MemoryGB | None = None
     min_ram_gb: MemoryGB | None = None
@@ -38,7 +38,7 @@ class Requirements(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @also(anyOf=[{"required": [name], "properties": {name: {"type": "number", "exclusiveMinimum": 0}}} for name in WEIGHTS])
-class WeightsBody(Struct, kw_only=True, forbid_unknown_fields=True):
+class WeightsBody(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     cap: Number | None = None
     price: Number | None = None
     latency: Number | None = None
@@ -50,7 +50,7 @@ class WeightsBody(Struct, kw_only=True, forbid_unknown_fields=True):
             raise Invalid("At least one weight must be above 0", code="out_of_range")
 
 
-class Hints(Struct, kw_only=True, forbid_unknown_fields=True):
+class Hints(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     region: Region | None = None
     max_price: Price | None = None
     deadline_ms: Number | None = None
@@ -59,7 +59,7 @@ class Hints(Struct, kw_only=True, forbid_unknown_fields=True):
     spillover: bool | None = None
 
 
-class MatchRequest(Struct, kw_only=True):
+class MatchRequest(Struct, kw_only=True, omit_defaults=True):
     job_id: JobId
     requirements: Requirements | None = None
     hints: Hints | None = None
@@ -77,7 +77,7 @@ class StreamMessage(Struct):
     id: JobId | None = None
 
 
-class WhyNotRequest(MatchRequest, kw_only=True):
+class WhyNotRequest(MatchRequest, kw_only=True, omit_defaults=True):
     miner_id: MinerId
 
 

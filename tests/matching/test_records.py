@@ -54,8 +54,7 @@ def test_a_match_is_stored_by_the_next_flush_as_it_was_asked_and_answered(client
     assert [kept.job_id, kept.explain, kept.considered, kept.eligible, kept.rejected] == [
         "j", answer["explain"], 2, 1, {"min_vram_gb": 1},
     ]  # fmt: skip
-    assert kept.candidates == [{name: value for name, value in each.items() if value is not None}
-                               for each in answer["candidates"]]  # fmt: skip
+    assert kept.candidates == answer["candidates"]
     assert kept.reservation_id == uuid.UUID(answer["reservation"]["id"])
     assert kept.created_at == clock.to_datetime(fake_clock.now())
     assert kept.latency_ms >= 0
@@ -114,6 +113,27 @@ def test_a_flush_writes_in_batches_in_the_order_of_the_matches(monkeypatch) -> N
         assert kept.flush() == 0
     assert len(queries) == 0
     assert jobs() == [f"j{i}" for i in range(10)]
+
+
+def test_a_full_batch_fits_into_one_statement() -> None:
+    kept = Records()
+    for i in range(module.BATCH):
+        kept.add(matched(f"j{i}"))
+    with CaptureQueriesContext(connection) as queries:
+        assert kept.flush() == module.BATCH
+    assert len(queries) == 1
+    assert MatchRecord.objects.count() == module.BATCH
+
+
+def test_text_that_looks_like_sql_or_like_a_parameter_is_stored_as_it_is(client) -> None:
+    name = "'; DROP TABLE x; -- %s %(a)s {} \\ \" \u2028"
+    add(gpu_name=name, region="eu-%d", capabilities=["100%"])
+    answer = match(client, name, requirements={"capabilities_any": ["100%"], "gpu_models": [name]})
+    records.flush()
+    kept = MatchRecord.objects.get()
+    assert (kept.job_id, kept.request["requirements"]["gpu_models"]) == (name, [name])
+    assert kept.candidates == answer["candidates"]
+    assert [each["gpu_name"] for each in kept.candidates] == [name]
 
 
 def test_all_matches_of_a_job_are_in_the_sample_or_none(settings) -> None:
