@@ -18,7 +18,7 @@ def candidates(registry: Registry, scored: Scored) -> list[Candidate]:
     parts = np.round(scored.parts, PLACES).T.tolist()
     etas = columns.eta_ms[rows].tolist()
     prices = columns.price[rows].tolist()
-    room = (columns.max_parallel[rows].astype(np.int64) - columns.own[rows] - columns.foreign[rows]).tolist()
+    scores, degraded, room = scored.score.tolist(), scored.degraded.tolist(), scored.room.tolist()
     sources = columns.price_source[rows].tolist()
     result = []
     for i, slot in enumerate(rows.tolist()):
@@ -28,14 +28,14 @@ def candidates(registry: Registry, scored: Scored) -> list[Candidate]:
             f"cap={cap:.2f} • price={price:.2f}{SOURCES[sources[i]]} • latency={latency:.2f}"
             f" • trust={trust:.2f} • load={load:.2f}"
         )
-        if scored.degraded[i]:
+        if degraded[i]:
             text += " • degraded ×0.5"
         result.append(
             Candidate(
                 registry.ids[slot],
                 registry.addrs[slot],
                 proto,
-                int(scored.score[i]) / 10**PLACES,
+                scores[i] / 10**PLACES,
                 None if etas[i] < 0 else int(etas[i]),
                 prices[i] / UNITS,
                 region,

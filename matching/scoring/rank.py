@@ -11,8 +11,10 @@ from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
 from miners.registry.store import Registry
 
-FEW = 256  # so many rows are scored exactly at once
-BLOCK_WORDS = 2048  # 64 rows each, looked at together, so that the arrays at hand stay in the cache
+FEW = 256  # so many rows are scored exactly at once, and sorted as they are
+AT_ONCE_WORDS = 256  # 64 rows each: up to here one pass over all of them costs less than to pass any over
+BLOCK_WORDS = 2048  # looked at together, so that the arrays at hand stay in the cache
+SAMPLE_ROWS = 1024  # the K-th best of a few tells what the best have to reach
 SPARSE_SHARE = 20  # with fewer rows left in a block than one in so many, they are gathered instead of all scored
 
 
@@ -29,7 +31,7 @@ def best(registry: Registry, scored: Scored, k: int) -> Scored:
     keys = (-scored.score, registry.columns.price[scored.rows], registry.columns.id_order[scored.rows])
     sure = np.empty(0, np.intp)
     for key in keys:
-        if len(chosen) <= 4 * k:
+        if len(chosen) <= max(4 * k, FEW):
             break
         values, missing = key[chosen], k - len(sure)
         limit = np.partition(values, missing - 1)[missing - 1]
@@ -39,7 +41,9 @@ def best(registry: Registry, scored: Scored, k: int) -> Scored:
             break
     chosen = np.concatenate([sure, chosen])
     order = chosen[np.lexsort([key[chosen] for key in reversed(keys)])][:k]
-    return Scored(scored.rows[order], scored.parts[:, order], scored.score[order], scored.degraded[order])
+    return Scored(
+        scored.rows[order], scored.parts[:, order], scored.score[order], scored.degraded[order], scored.room[order]
+    )
 
 
 def position(registry: Registry, query: Query, terms: Terms, eligible: Words, slot: int, now: float) -> int:
@@ -54,29 +58,33 @@ def _contenders(registry: Registry, query: Query, terms: Terms, eligible: Words,
 
     From the second block on, most are passed over by one look at their merit: they could not reach it.
     """
-    score, merit = rough(registry, query, terms), registry.columns.f_merit
-    highest = np.full(query.top_k, -np.inf, np.float32)
+    score, merit, k = rough(registry, query, terms), registry.columns.f_merit, query.top_k
+    reached = -math.inf
     found: list[tuple[Rows, F4]] = []
     sparse = count * SPARSE_SHARE < len(eligible) << 6
-    bounds = [] if sparse else range(FIRST_WORDS, len(eligible), BLOCK_WORDS)
+    at_once = sparse or len(eligible) <= AT_ONCE_WORDS
+    bounds = [] if at_once else range(FIRST_WORDS, len(eligible), BLOCK_WORDS)
     for start, stop in pairwise([0, *bounds, len(eligible)]):
         words, block = eligible[start:stop], slice(start << 6, stop << 6)
-        limit = float(highest[0]) - ROUGH_ERROR
-        if limit > -math.inf:
-            words = words & bitmaps.from_mask(merit[block] >= least_merit(query, limit))
-        if bitmaps.count(words) * SPARSE_SHARE < len(words) << 6:
+        few = sparse
+        if start:
+            words = words & bitmaps.from_mask(merit[block] >= least_merit(query, reached - ROUGH_ERROR))
+            few = bitmaps.count(words) * SPARSE_SHARE < len(words) << 6
+        if few:
             rows = bitmaps.to_rows(words) + block.start
             scores = score(rows)
         else:
-            scores = score(block)
-            rows = np.flatnonzero((scores >= limit) & bitmaps.to_mask(words))
+            mask, scores = bitmaps.to_mask(words), score(block)
+            if not start:
+                reached = _kth(scores[:SAMPLE_ROWS][mask[:SAMPLE_ROWS]], k)
+            rows = np.flatnonzero((scores >= reached - ROUGH_ERROR) & mask)
             scores, rows = scores[rows], rows + block.start
         found.append((rows, scores))
-        highest = _highest(np.concatenate([highest, scores]), query.top_k)
-    limit = float(highest[0]) - ROUGH_ERROR
-    return np.concatenate([rows[scores >= limit] for rows, scores in found])
+        reached = max(reached, _kth(scores, k))
+    return np.concatenate([rows[scores >= reached - ROUGH_ERROR] for rows, scores in found])
 
 
-def _highest(scores: F4, k: int) -> F4:
-    """The k highest, the lowest of them first."""
-    return np.partition(scores, len(scores) - k)[len(scores) - k :]
+def _kth(scores: F4, k: int) -> float:
+    """The k-th highest; -inf where there are fewer."""
+    at = len(scores) - k
+    return float(np.partition(scores, at)[at]) if at >= 0 else -math.inf

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from matching.scoring.filters import Selector, price_units
+from matching.scoring.filters import Selector
 from matching.scoring.types import Query
 from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
@@ -36,9 +36,9 @@ FIRST_WORDS = 64  # a few miners to begin with: they give the others something t
 class Terms:
     """What the scorers of one match share: worked out once, from the query and who is eligible."""
 
-    ceiling: int  # highest price that scores, in registry units: max_price or the dearest of the eligible
-    ceiling_price: float  # the same in tokens, as it was asked
+    ceiling_price: float  # highest price that scores, in tokens: max_price or the dearest of the eligible
     asked: tuple[Words, ...]  # one bitmap a distinct capability asked for
+    unsure: tuple[Words, ...]  # those of them that one of the eligible may lack
     near: Words | None  # with spillover: the miners of the asked region
 
 
@@ -46,13 +46,14 @@ def terms_of(registry: Registry, query: Query, eligible: Words) -> Terms:
     words = len(eligible)
     names = dict.fromkeys((*query.capabilities_any, *query.capabilities_all))
     asked = tuple(registry.terms.words(Kind.CAPABILITY, name, words) for name in names)
+    sure = set(query.capabilities_all).union(query.capabilities_any if len(set(query.capabilities_any)) == 1 else ())
+    unsure = tuple(held for name, held in zip(names, asked, strict=True) if name not in sure)
     near = registry.terms.region_taken(query.region, words) if query.spillover and query.region is not None else None
     if query.max_price is not None:
         # prices are whole units: a cap below one unit scores like one of a unit, and never overflows
         cap = max(float(query.max_price), 1 / UNITS) if query.max_price else 0.0
-        return Terms(price_units(query.max_price), cap, asked, near)
-    ceiling = _dearest(registry, eligible)
-    return Terms(ceiling, ceiling / UNITS, asked, near)
+        return Terms(cap, asked, unsure, near)
+    return Terms(_dearest(registry, eligible) / UNITS, asked, unsure, near)
 
 
 def score_cap(registry: Registry, terms: Terms, rows: Rows) -> F8:
@@ -85,11 +86,9 @@ def score_trust(registry: Registry, now: float, rows: Rows) -> F8:
     return registry.trust.exact(rows, now)
 
 
-def score_load(registry: Registry, rows: Rows) -> F8:
+def score_load(room: NDArray[np.int64]) -> F8:
     """f / (f + 1), f = max_parallel - occupied; 0 for a miner that is full."""
-    columns = registry.columns
-    free = columns.max_parallel[rows].astype(np.int64) - columns.own[rows] - columns.foreign[rows]
-    free = np.maximum(free, 0)
+    free = np.maximum(room, 0)
     result: F8 = free / (free + 1)
     return result
 
@@ -102,21 +101,22 @@ class Scored:
     parts: F8
     score: NDArray[np.int64]
     degraded: NDArray[np.bool_]
+    room: NDArray[np.int64]  # max_parallel - occupied
 
 
 def exact(registry: Registry, query: Query, terms: Terms, rows: Rows, now: float) -> Scored:
-    w = query.weights
+    w, columns = query.weights, registry.columns
+    room = columns.max_parallel.take(rows).astype(np.int64) - columns.own.take(rows) - columns.foreign.take(rows)
     parts = np.empty((5, len(rows)))
     parts[0] = score_cap(registry, terms, rows)
     parts[1] = score_price(registry, terms, rows)
     parts[2] = score_latency(registry, terms, rows)
     parts[3] = score_trust(registry, now, rows)
-    parts[4] = score_load(registry, rows)
+    parts[4] = score_load(room)
     weighted = parts[0] * w.cap + parts[1] * w.price + parts[2] * w.latency + parts[3] * w.trust + parts[4] * w.load
     mean = weighted / (w.cap + w.price + w.latency + w.trust + w.load)
-    degraded = registry.columns.f_state[rows] < 1
-    mean[degraded] *= 0.5
-    return Scored(rows, parts, np.rint(mean * 10**PLACES).astype(np.int64), degraded)
+    state = columns.f_state.take(rows)
+    return Scored(rows, parts, np.rint(mean * state * 10**PLACES).astype(np.int64), state < 1, room)
 
 
 def rough(registry: Registry, query: Query, terms: Terms) -> RoughScore:
@@ -130,16 +130,17 @@ def rough(registry: Registry, query: Query, terms: Terms) -> RoughScore:
     else:
         used, weights = columns.rough[: PRICE + 1], [w.latency, w.trust, w.load, -per_token]
     factors = np.array(weights, np.float32) / np.float32(total)
-    base = np.float32(((0.0 if terms.asked else w.cap) + w.price) / total)
+    sure = 1 - len(terms.unsure) / len(terms.asked) if terms.asked else 1.0
+    base = np.float32((sure * w.cap + w.price) / total)
     cap = np.float32(w.cap / total / max(1, len(terms.asked)))
     lost = np.float32(w.latency / total * (1 - _far()))  # by the miners of other regions, of their latency's weight
 
     def score(sel: Selector) -> F4:
         result: F4 = np.einsum("c,cn->n", factors, used[:, sel] if isinstance(sel, slice) else used.take(sel, axis=1))
         result += base
-        if terms.asked and w.cap:
-            held = np.zeros(len(result), np.min_scalar_type(len(terms.asked)))
-            for words in terms.asked:
+        if terms.unsure and w.cap:
+            held = np.zeros(len(result), np.min_scalar_type(len(terms.unsure)))
+            for words in terms.unsure:
                 held += _bits(words, sel)
             result += held * cap
         if terms.near is not None:

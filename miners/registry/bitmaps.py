@@ -11,6 +11,7 @@ Rows: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
 
 BITS = [np.uint64(1 << i) for i in range(64)]
+FEW_WORDS = 512  # up to here it costs less to look at every bit
 INVERSE = [~bit for bit in BITS]
 
 
@@ -38,7 +39,7 @@ def has_bit(words: Words, slot: int) -> bool:
 
 
 def count(words: Words) -> int:
-    return int(np.bitwise_count(words).sum(dtype=np.int64))
+    return int(np.add.reduce(np.bitwise_count(words)))
 
 
 def to_mask(words: Words) -> Mask:
@@ -48,6 +49,8 @@ def to_mask(words: Words) -> Mask:
 
 def to_rows(words: Words) -> Rows:
     """The slots in the set, ascending."""
+    if len(words) <= FEW_WORDS:
+        return to_mask(words).nonzero()[0]
     octets = words.view(np.uint8)
     filled = np.flatnonzero(octets != 0)
     if 2 * len(filled) > len(octets):
