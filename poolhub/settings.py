@@ -109,7 +109,8 @@ if REDIS_URL:
         }
     }
 else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    # a counter for each address that calls: at Django's 300 entries it would soon forget who called
+    CACHES = {"default": {"BACKEND": "poolhub.common.localcache.LocalCache", "OPTIONS": {"MAX_ENTRIES": 10_000}}}
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 # --- the framework

@@ -1,6 +1,7 @@
 """Who calls: the client's address, past proxies that we trust, and whether it is allowed."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -63,6 +64,7 @@ def rate_key(address: str) -> str:
     return str(parsed or address)
 
 
+@lru_cache(maxsize=4096)  # the same few callers come again and again
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         parsed = ip_address(text.strip())
