@@ -22,7 +22,8 @@ from miners.registry.store import Registry
 from miners.registry.terms import Kind
 
 Selector: TypeAlias = slice | Rows
-SPARSE_SHARE = 128  # with fewer survivors than one in so many, rows are gathered instead of columns scanned
+SPARSE_SHARE = 128  # with fewer survivors than one in so many, rows are gathered instead of columns scanned …
+SCAN_ROWS = 100_000  # … unless so few rows are scanned sooner than gathered
 TRUST_SLACK = 1e-6  # the trust column may lack that much forgetting
 
 
@@ -51,7 +52,7 @@ def active(query: Query) -> list[Filter]:
 
 def among(registry: Registry, words: Words, count: int, test: Callable[[Selector], Mask]) -> Words:
     """Those of words that pass a test on columns: gathered where they are few, scanned where they are many."""
-    if count * SPARSE_SHARE < registry.size:
+    if count * SPARSE_SHARE < registry.size > SCAN_ROWS:
         rows = bitmaps.to_rows(words)
         return bitmaps.from_rows(rows[test(rows)], len(words))
     return bitmaps.from_mask(test(slice(0, len(words) << 6))) & words

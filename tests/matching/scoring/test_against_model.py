@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from matching.scoring import filters, pipeline, rank, scorers
 from matching.scoring.types import MatchResult, Query
-from miners.registry import ranges, terms
+from miners.registry import bitmaps, ranges, terms
 from miners.registry.columns import MERIT_WEIGHTS
 from miners.registry.records import Report, State
 from tests.effort import effort
@@ -240,6 +240,10 @@ def test_it_agrees_on_the_ways_that_large_pools_take(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(scorers, "FIRST_WORDS", 1)
     monkeypatch.setattr(rank, "SPARSE_SHARE", share)
     monkeypatch.setattr(filters, "SPARSE_SHARE", share)
+    monkeypatch.setattr(filters, "SCAN_ROWS", 0)
+    monkeypatch.setattr(rank, "AT_ONCE_WORDS", 0)
+    monkeypatch.setattr(rank, "SAMPLE_ROWS", 8)
+    monkeypatch.setattr(bitmaps, "FEW_WORDS", 0)
     monkeypatch.setattr(terms, "SPARSE_MIN", 4)
     monkeypatch.setattr(ranges, "MAX_BOUNDARIES", 3)
     run_state_machine_as_test(History, settings=effort(30, 40))
