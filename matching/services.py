@@ -2,25 +2,22 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-from django.conf import settings
 from msgspec import UNSET, Raw
 
 from matching.queries import query_of, weights_by_default
+from matching.ranking import TRIES, Found, rank, rank_batch
 from matching.records import Matched, records
 from matching.reservations.base import Reservation, once_filled
 from matching.reservations.durable import reservation_end, reservations_keep
-from matching.reservations.ledger import Ledger
 from matching.reservations.runtime import claims_lost, get_ledger, position
-from matching.reservations.sharing import Claim, claim_of
 from matching.reservations.table import reservations_writable
 from matching.scoring import pipeline
 from matching.scoring.filters import CONSTRAINTS
-from matching.scoring.types import Candidate, MatchResult, Query, Relaxation
+from matching.scoring.types import Candidate, MatchResult, Relaxation
 from matching.serializers import (
-    DEFAULT_TTL_MS,
     CandidateAnswer,
     ComponentsAnswer,
     FailureAnswer,
@@ -32,25 +29,10 @@ from matching.serializers import (
     WhyNotAnswer,
     WhyNotRequest,
 )
-from miners.registry import runtime
 from miners.registry.runtime import get_registry
-from miners.registry.store import Registry
 from poolhub.common import clock, codec
 from poolhub.common.errors import HubError, NotFound, Unavailable
 from poolhub.common.metrics import MATCH_EMPTY, MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    request: MatchRequest
-    result: MatchResult
-    granted: Reservation | None
-    claim: Claim | None
-    at: float  # epoch seconds
-    took_s: float
-
-
-TRIES = 8  # where other processes take slots at the same moment
 
 # looked up once: finding a label's counter costs more than counting
 MATCHED, EMPTY = (MATCH_REQUESTS.labels(outcome=outcome) for outcome in ("matched", "empty"))
@@ -76,15 +58,10 @@ def match_find(*, request: MatchRequest) -> MatchAnswer:
 def match_batch(*, requests: Sequence[Raw]) -> list[MatchAnswer | HubError]:
     """Each answered in turn, as match_find would; a request that is refused has its error in its place.
 
-    The reservations are stored in one go.
+    What several ask alike is worked out once. The reservations are stored in one go.
     """
-    found: list[Found | HubError] = []
     since = position()
-    for raw in requests:
-        try:
-            found.append(once_filled(partial(_rank, codec.decode(bytes(raw), MatchRequest))))
-        except HubError as error:
-            found.append(error)
+    found = rank_batch([_read(raw) for raw in requests])
     claims = [each.claim for each in found if isinstance(each, Found) and each.claim]
     lost = claims_lost(claims, since=since)
     found = [_find(each.request) if isinstance(each, Found) and each.claim in lost else each for each in found]
@@ -139,37 +116,17 @@ def _find(request: MatchRequest) -> Found:
     started = time.perf_counter()
     for _ in range(TRIES):
         since = position()
-        found = _rank(request)
+        found = rank(request)
         if found.claim is None or not claims_lost([found.claim], since=since):
             break
     return replace(found, took_s=time.perf_counter() - started)
 
 
-def _rank(request: MatchRequest) -> Found:
-    """A reservation is taken; a hold is claimed, and other processes may have claimed the same slot."""
-    started = time.perf_counter()
-    query = query_of(request, default_weights=weights_by_default())
-    reserving = bool(request.reserve) and not request.dry_run
-    registry, ledger = get_registry(), get_ledger()
-    if reserving:
-        reservations_writable()
-        runtime.catch_up()  # what other processes have reserved and released until now counts
-    granted, claim = None, None
-    for _ in range(TRIES):
-        with registry.lock:
-            now = clock.now()
-            with ledger.without(request.job_id, now=now):
-                result = pipeline.match(registry, query, now=now)
-            if reserving:
-                granted = _reserve(ledger, request, result, now)
-                if granted is not None:
-                    result = _with_first(registry, ledger, request.job_id, query, result, granted.miner_id, now)
-            elif not request.dry_run and settings.SOFT_HOLD_MS:
-                claim = _hold(ledger, request, result, now)
-        if granted is not None or not reserving or not result.candidates:
-            break
-        runtime.catch_up()  # other processes were quicker: their reservations count in the next ranking
-    return Found(request, result, granted, claim, now, time.perf_counter() - started)
+def _read(raw: Raw) -> MatchRequest | HubError:
+    try:
+        return codec.decode(bytes(raw), MatchRequest)
+    except HubError as error:
+        return error
 
 
 def _told(found: Found, kept: Mapping[str, Reservation], *, started: float) -> MatchAnswer:
@@ -197,32 +154,6 @@ def _told_or_refused(found: Found, kept: Mapping[str, Reservation] | Unavailable
         return _told(found, kept, started=time.perf_counter() - found.took_s)
     except Unavailable as error:
         return error
-
-
-def _reserve(ledger: Ledger, request: MatchRequest, result: MatchResult, now: float) -> Reservation | None:
-    ttl_ms = DEFAULT_TTL_MS if request.reservation_ttl_ms is None else request.reservation_ttl_ms
-    offered = [each.miner_id for each in result.candidates]
-    return ledger.reserve(request.job_id, offered, ttl_ms=ttl_ms, now=now)
-
-
-def _hold(ledger: Ledger, request: MatchRequest, result: MatchResult, now: float) -> Claim | None:
-    offered = [each.miner_id for each in result.candidates]
-    happened = ledger.hold(request.job_id, offered, ttl_ms=settings.SOFT_HOLD_MS, now=now)
-    return claim_of(ledger, request.job_id, happened)
-
-
-def _with_first(
-    registry: Registry, ledger: Ledger, job_id: str, query: Query, result: MatchResult, miner_id: str, now: float
-) -> MatchResult:
-    """The same answer with this miner first, eligible or not: the job holds a slot of it."""
-    first = next((each for each in result.candidates if each.miner_id == miner_id), None)
-    if first is None:
-        with ledger.without(job_id, now=now):
-            first = pipeline.candidate(registry, query, miner_id, now=now)
-    if first is None:
-        return result
-    others = [each for each in result.candidates if each.miner_id != miner_id]
-    return replace(result, candidates=[first, *others][: query.top_k], explain=first.explain)
 
 
 def match_answer(job_id: str, result: MatchResult, granted: Reservation | None = None) -> MatchAnswer:

@@ -4,7 +4,7 @@ import numpy as np
 
 from matching.scoring.filters import Filtered
 from matching.scoring.scorers import PLACES, Scored
-from matching.scoring.types import Candidate, Components
+from matching.scoring.types import Candidate, Components, MatchResult
 from miners.registry import views
 from miners.registry.prices import PRICE_SOURCES, UNITS
 from miners.registry.records import PriceSource
@@ -46,6 +46,17 @@ def candidates(registry: Registry, scored: Scored) -> list[Candidate]:
             )
         )
     return result
+
+
+def result(found: list[Candidate], filtered: Filtered) -> MatchResult:
+    return MatchResult(
+        candidates=found,
+        explain=found[0].explain if found else nobody(filtered),
+        considered=filtered.considered,
+        eligible=filtered.eligible,
+        rejected=filtered.rejected,
+        relaxations=None,
+    )
 
 
 def nobody(filtered: Filtered) -> str:

@@ -44,6 +44,7 @@ class Filter:
     transient: bool = False
     nearest: Callable[[Registry, Rows, float], float | None] | None = None
     given: bool = False  # the same for every query: worked out once, until a state changes
+    loaded: bool = False  # depends on the miner's own load; these come last, so that the others can be shared
 
 
 def active(query: Query) -> list[Filter]:
@@ -246,9 +247,12 @@ FILTERS = (
     ),
     Filter(
         "capacity", lambda q: 1, lambda r, q, words, count, now: words & r.states.free[: len(words)],
-        _actual_room, always=True, transient=True,
+        _actual_room, always=True, transient=True, loaded=True,
     ),
-    Filter("deadline_ms", lambda q: q.deadline_ms, _keep_deadline, _actual_eta, transient=True, nearest=_shortest_eta),
+    Filter(
+        "deadline_ms", lambda q: q.deadline_ms, _keep_deadline, _actual_eta, transient=True, nearest=_shortest_eta,
+        loaded=True,
+    ),
 )  # fmt: skip
 
 CONSTRAINTS = tuple(each.name for each in FILTERS)
@@ -272,12 +276,30 @@ class Filtered:
 
 def apply(registry: Registry, query: Query, now: float) -> Filtered:
     """Every constraint in order; considered = eligible + the sum of rejected."""
+    return _narrowed(
+        _given(registry, query, now), [each for each in active(query) if not each.given], registry, query, now
+    )
+
+
+def apply_unloaded(registry: Registry, query: Query, now: float) -> Filtered:
+    """The constraints that nobody's own load changes."""
+    tried = [each for each in active(query) if not (each.given or each.loaded)]
+    return _narrowed(_given(registry, query, now), tried, registry, query, now)
+
+
+def apply_loaded(registry: Registry, query: Query, unloaded: Filtered, now: float) -> Filtered:
+    """The others, on what those left."""
+    return _narrowed(unloaded, [each for each in active(query) if each.loaded], registry, query, now)
+
+
+def _given(registry: Registry, query: Query, now: float) -> Filtered:
     memo = registry.states.memo
     if "given" not in memo:
         everyone = registry.states.present[: bitmaps.words_for(registry.size)]
         considered = Filtered(everyone, len(registry), len(registry), {})
         memo["given"] = _narrowed(considered, [each for each in FILTERS if each.given], registry, query, now)
-    return _narrowed(memo["given"], [each for each in active(query) if not each.given], registry, query, now)
+    found: Filtered = memo["given"]
+    return found
 
 
 def by_profile(registry: Registry, query: Query, now: float) -> Words:

@@ -1,5 +1,7 @@
 """A match: filter, score, rank, explain. The caller holds the registry's lock, so that it sees one moment."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from matching.scoring import explain, filters, rank, scorers
@@ -10,28 +12,26 @@ from miners.registry.store import Registry
 
 def match(registry: Registry, query: Query, *, now: float) -> MatchResult:
     registry.refresh(now)
+    return match_refreshed(registry, query, now=now)
+
+
+def match_refreshed(registry: Registry, query: Query, *, now: float) -> MatchResult:
+    """The same where the registry was refreshed at this time already."""
     filtered = filters.apply(registry, query, now)
     found: list[Candidate] = []
     if filtered.eligible:
         terms = scorers.terms_of(registry, query, filtered.words)
         ranked = rank.top_k(registry, query, terms, filtered.words, filtered.eligible, now)
         found = explain.candidates(registry, ranked)
-    return MatchResult(
-        candidates=found,
-        explain=found[0].explain if found else explain.nobody(filtered),
-        considered=filtered.considered,
-        eligible=filtered.eligible,
-        rejected=filtered.rejected,
-        relaxations=relaxations(registry, query, now) if query.full else None,
-    )
+    result = explain.result(found, filtered)
+    return replace(result, relaxations=relaxations(registry, query, now)) if query.full else result
 
 
 def candidate(registry: Registry, query: Query, miner_id: str, *, now: float) -> Candidate | None:
-    """One miner as a candidate, whether or not it is eligible; None for an unknown one."""
+    """One miner as a candidate, whether or not it is eligible; None for an unknown one. Refreshed already, too."""
     slot = registry.slots.get(miner_id)
     if slot is None:
         return None
-    registry.refresh(now)
     terms = scorers.terms_of(registry, query, filters.apply(registry, query, now).words)
     return explain.candidates(registry, scorers.exact(registry, query, terms, np.array([slot]), now))[0]
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from matching.scoring.filters import Selector
+from matching.scoring.filters import Selector, price_units
 from matching.scoring.types import Query
 from miners.registry import bitmaps
 from miners.registry.bitmaps import Rows, Words
@@ -36,7 +36,8 @@ FIRST_WORDS = 64  # a few miners to begin with: they give the others something t
 class Terms:
     """What the scorers of one match share: worked out once, from the query and who is eligible."""
 
-    ceiling_price: float  # highest price that scores, in tokens: max_price or the dearest of the eligible
+    ceiling: int  # highest price that scores, in registry units: max_price or the dearest of the eligible
+    ceiling_price: float  # the same in tokens, as it was asked
     asked: tuple[Words, ...]  # one bitmap a distinct capability asked for
     unsure: tuple[Words, ...]  # those of them that one of the eligible may lack
     near: Words | None  # with spillover: the miners of the asked region
@@ -52,8 +53,9 @@ def terms_of(registry: Registry, query: Query, eligible: Words) -> Terms:
     if query.max_price is not None:
         # prices are whole units: a cap below one unit scores like one of a unit, and never overflows
         cap = max(float(query.max_price), 1 / UNITS) if query.max_price else 0.0
-        return Terms(cap, asked, unsure, near)
-    return Terms(_dearest(registry, eligible) / UNITS, asked, unsure, near)
+        return Terms(price_units(query.max_price), cap, asked, unsure, near)
+    ceiling = _dearest(registry, eligible)
+    return Terms(ceiling, ceiling / UNITS, asked, unsure, near)
 
 
 def score_cap(registry: Registry, terms: Terms, rows: Rows) -> F8:

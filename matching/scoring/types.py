@@ -1,7 +1,7 @@
 """What a match asks and what it answers: plain, frozen data across the seam."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -29,8 +29,7 @@ class Weights:
 DEFAULT_WEIGHTS = Weights(cap=0.40, price=0.20, latency=0.20, trust=0.15, load=0.05)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Requirements and hints of one match. None, an empty tuple and False constrain nothing."""
 
     min_vram_gb: float | None = None
@@ -51,7 +50,7 @@ class Query:
     max_price: Decimal | None = None  # tokens per 1,000 s
     deadline_ms: float | None = None
     spillover: bool = False  # region is a preference, not a constraint
-    weights: Weights = field(default=DEFAULT_WEIGHTS)
+    weights: Weights = DEFAULT_WEIGHTS
     top_k: int = 1
     full: bool = False  # with relaxations
 

@@ -46,6 +46,7 @@ class Ledger(Protocol):
 
 class Registry:
     ledger: Ledger | None = None  # set by whoever reserves; without it nothing is ever held
+    moved: list[int] | None = None  # where it is set, add_own notes its slots; under one hold of the lock
 
     def __init__(
         self,
@@ -241,6 +242,8 @@ class Registry:
             if slot is not None:
                 self.columns.own[slot] = max(0, int(self.columns.own[slot]) + delta)
                 self.states.settle_load(slot)
+                if self.moved is not None:
+                    self.moved.append(slot)
 
     def free_slots(self, miner_id: str) -> int:
         """max_parallel - occupied, 0 where it is less or the miner is unknown."""

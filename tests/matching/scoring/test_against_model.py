@@ -158,6 +158,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.model.miners)
     def ask_for_one(self, query: Query, data: st.DataObject) -> None:
         miner = self.model.miners[self.pick(data)]
+        self.registry.refresh(self.now)
         found = pipeline.candidate(self.registry, query, miner.row.miner_id, now=self.now)
         if self.model.state(miner, self.now) not in (State.OFFLINE, State.DISABLED):  # those have no rank
             _, field = slow.field_of(self.model, query, self.now, slow.failures(self.model, query, self.now))
