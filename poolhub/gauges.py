@@ -37,7 +37,7 @@ class PoolGauges(Collector):
         lag = "Age of the oldest change not yet applied, in ms"
         yield GaugeMetricFamily("poolhub_registry_lag_ms", lag, value=runtime.lag_ms())
         with suppress(Unavailable):  # the store is away: nobody knows
-            live = len(get_ledger().live(now=now))
+            live = get_ledger().store.count(now=now)
             yield GaugeMetricFamily("poolhub_reservations_active", "Live reservations", value=live)
         seen_at = chores.worker_seen_at() if settings.REDIS_URL else None
         if seen_at is not None:

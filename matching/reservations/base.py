@@ -65,3 +65,6 @@ class ReservationStore(Protocol):
 
     def live(self, *, now: float) -> list[Reservation]:
         """By expiry, the next to end first."""
+
+    def count(self, *, now: float) -> int:
+        """How many live."""

@@ -62,6 +62,10 @@ class MemoryStore:
                 self._get(each.id, now)
             return sorted(self._by_id.values(), key=lambda each: (each.expires_at, each.id))
 
+    def count(self, *, now: float) -> int:
+        with self._lock:
+            return sum(each.expires_at > now for each in self._by_id.values())
+
     def _count(self, miner_id: str, now: float) -> int:
         return sum(self._get(each, now) is not None for each in tuple(self._per_miner.get(miner_id, ())))
 

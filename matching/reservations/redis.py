@@ -30,7 +30,7 @@ from poolhub.common.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 LUA = Path(__file__).parent / "lua"
-SCRIPTS = ("take", "renew", "release", "of_job", "live", "purge", "seed_begin", "seed_add", "seed_end")
+SCRIPTS = ("take", "renew", "release", "of_job", "live", "count", "purge", "seed_begin", "seed_add", "seed_end")
 PREFIX = "{poolhub}:res:"
 KEPT_EVENTS = 50_000
 PAGE = 1000
@@ -96,6 +96,9 @@ class RedisStore:
             if page[-1][4] == first:  # a whole page ends at one microsecond
                 limit *= 2
             first = page[-1][4]
+
+    def count(self, *, now: float) -> int:
+        return int(self._call("count", now))
 
     def purge(self) -> None:
         """Free the memory of what is over."""

@@ -41,7 +41,10 @@ def take(store: ReservationStore, job_id: str = "j1", /, *, ttl_ms: int = 1000, 
 
 
 def jobs(store: ReservationStore, now: float = NOW) -> list[str]:
-    return [each.job_id for each in store.live(now=now)]
+    counted = store.count(now=now)
+    found = [each.job_id for each in store.live(now=now)]
+    assert counted == len(found)
+    return found
 
 
 class TestReservationStore:
