@@ -29,7 +29,7 @@ ROUGH_ERROR = 4e-6  # rounding of five single-precision terms, trust's staleness
 UNKNOWN_RTT_MS = 150.0  # a region that no table knows (contract, section 7)
 RTT_SCALE_MS = 300.0
 PRICE, MERIT = ROUGH.index("f_price"), ROUGH.index("f_merit")
-FIRST_WORDS = 64  # a few miners to begin with: they give the others something to reach
+FIRST_WORDS = 128  # some miners to begin with: they give the others something to reach
 
 
 @dataclass(frozen=True, slots=True)
