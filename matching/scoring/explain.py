@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from matching.scoring.filters import Filtered
+from matching.scoring.filtering import Filtered
 from matching.scoring.scorers import PLACES, Scored
 from matching.scoring.types import Candidate, Components, MatchResult
 from miners.registry import views

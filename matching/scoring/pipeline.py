@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from matching.scoring import explain, filters, rank, scorers
+from matching.scoring import explain, filtering, rank, scorers
 from matching.scoring.relaxations import relaxations
 from matching.scoring.types import Candidate, Failure, MatchResult, Query, WhyNot
 from miners.registry.store import Registry
@@ -17,7 +17,7 @@ def match(registry: Registry, query: Query, *, now: float) -> MatchResult:
 
 def match_refreshed(registry: Registry, query: Query, *, now: float) -> MatchResult:
     """The same where the registry was refreshed at this time already."""
-    filtered = filters.apply(registry, query, now)
+    filtered = filtering.apply(registry, query, now)
     found: list[Candidate] = []
     if filtered.eligible:
         terms = scorers.terms_of(registry, query, filtered.words)
@@ -28,11 +28,11 @@ def match_refreshed(registry: Registry, query: Query, *, now: float) -> MatchRes
 
 
 def candidate(registry: Registry, query: Query, miner_id: str, *, now: float) -> Candidate | None:
-    """One miner as a candidate, whether or not it is eligible; None for an unknown one. Refreshed already, too."""
+    """One miner as a candidate, whether or not it is eligible; None for an unknown one. Refreshed already."""
     slot = registry.slots.get(miner_id)
     if slot is None:
         return None
-    terms = scorers.terms_of(registry, query, filters.apply(registry, query, now).words)
+    terms = scorers.terms_of(registry, query, filtering.apply(registry, query, now).words)
     return explain.candidates(registry, scorers.exact(registry, query, terms, np.array([slot]), now))[0]
 
 
@@ -44,10 +44,10 @@ def why_not(registry: Registry, query: Query, miner_id: str, *, now: float) -> W
     registry.refresh(now)
     failed = [
         Failure(each.name, each.asked(query), each.actual(registry, slot, now), each.transient)
-        for each in filters.failures(registry, query, slot, now)
+        for each in filtering.failures(registry, query, slot, now)
     ]
     if failed:
         return WhyNot(miner_id, False, None, failed)
-    eligible = filters.apply(registry, query, now).words
+    eligible = filtering.apply(registry, query, now).words
     terms = scorers.terms_of(registry, query, eligible)
     return WhyNot(miner_id, True, rank.position(registry, query, terms, eligible, slot, now), [])

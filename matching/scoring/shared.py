@@ -16,8 +16,8 @@ from contextlib import contextmanager
 import msgspec
 import numpy as np
 
-from matching.scoring import explain, filters, pipeline, rank, scorers
-from matching.scoring.filters import Filtered
+from matching.scoring import explain, filtering, pipeline, rank, scorers
+from matching.scoring.filtering import Filtered
 from matching.scoring.types import Candidate, MatchResult, Query
 from miners.registry import bitmaps
 from miners.registry.store import Registry
@@ -61,8 +61,8 @@ class Ranking:
 
     def __init__(self, registry: Registry, query: Query, *, seen: int, now: float) -> None:
         self._registry, self._query, self._now, self._seen = registry, query, now, seen
-        self._unloaded = filters.apply_unloaded(registry, query, now)
-        self._filtered = filters.apply_loaded(registry, query, self._unloaded, now)
+        self._unloaded = filtering.apply_unloaded(registry, query, now)
+        self._filtered = filtering.apply_loaded(registry, query, self._unloaded, now)
         self._terms = scorers.terms_of(registry, query, self._filtered.words)
         self._order: list[tuple[Key, int]] = []
         self._known: dict[int, tuple[Key, Candidate]] = {}  # by slot
@@ -98,7 +98,7 @@ class Ranking:
         return explain.result(found, self._filtered)
 
     def _filter(self) -> Filtered:
-        return filters.apply_loaded(self._registry, self._query, self._unloaded, self._now)
+        return filtering.apply_loaded(self._registry, self._query, self._unloaded, self._now)
 
     def _same_ceiling(self, before: Filtered, slots: set[int]) -> bool:
         """Whether the dearest of the eligible, which all are scored by, is surely the same."""

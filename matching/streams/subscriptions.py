@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from matching.queries import query_of, weights_by_default
-from matching.scoring import filters, pipeline
+from matching.scoring import filtering, pipeline
 from matching.scoring.types import MatchResult, Query
 from matching.serializers import MatchRequest
 from miners.registry.bitmaps import Words
@@ -159,7 +159,7 @@ def _may_differ(registry: Registry, each: Subscription, now: float) -> bool:
     """Whether anybody has changed whom it takes, or took."""
     takes = each.takes
     if each.stale:
-        each.takes, each.stale = filters.by_profile(registry, each.query, now), False
+        each.takes, each.stale = filtering.by_profile(registry, each.query, now), False
         takes = _union(takes, each.takes)
     changed, each.changed = each.changed, NOBODY
     size = min(len(takes), len(changed))
