@@ -21,11 +21,11 @@ def ports_from(first: int, socket_processes: int = SOCKET_PROCESSES) -> Ports:
     return Ports(first, tuple(range(first + 1, first + 1 + socket_processes)), first + NGINX_SHIFT)
 
 
-def rest_command(host: str, port: int) -> list[str]:
+def rest_command(host: str, port: int, *, workers: int = REST_WORKERS) -> list[str]:
     """granian. Its back-pressure counts connections, idle ones too; while a body comes in, it holds a thread."""
     return [
         *module("granian"), "--interface", "wsgi", "--factory", "--host", host, "--port", str(port),
-        "--workers", str(REST_WORKERS), "--blocking-threads", "8", "--backpressure", "512", "--http", "1", "--no-ws",
+        "--workers", str(workers), "--blocking-threads", "8", "--backpressure", "512", "--http", "1", "--no-ws",
         "--workers-kill-timeout", "15", "--no-access-log", "poolhub.wsgi:worker",
     ]  # fmt: skip
 
