@@ -110,16 +110,17 @@ class HeartbeatConsumer(HubSocket):
             await self._complain(error)
             return
         self._invalid = 0
-        await (self._answered(said, now) if isinstance(said, CommandAck) else self._beat(*said, now))
-
-    async def _beat(self, beat: Heartbeat, ts: float, now: float) -> None:
+        if isinstance(said, CommandAck):
+            await self._answered(said, now)
+            return
+        beat, ts = said
         found = socket_report_apply(self._session, socket_report(beat, ts, now=now))
         if found is not Standing.LIVE:
             await self._refuse(found)
             return
         self._beats.inc()
         if beat.ack:
-            await self._send({"type": "ack", "ts": beat.ts})
+            await self.tell(b'{"type":"ack","ts":"%b"}' % beat.ts.encode())  # a time has nothing to escape
 
     async def _answered(self, ack: CommandAck, now: float) -> None:
         found = socket_report_apply(self._session, Report(at=now))
