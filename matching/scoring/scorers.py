@@ -26,8 +26,6 @@ RoughScore: TypeAlias = Callable[[Selector], F4]
 
 PLACES = 6
 ROUGH_ERROR = 4e-6  # rounding of five single-precision terms, trust's staleness, and one unit of the sixth place
-UNKNOWN_RTT_MS = 150.0  # a region that no table knows (contract, section 7)
-RTT_SCALE_MS = 300.0
 PRICE, MERIT = ROUGH.index("f_price"), ROUGH.index("f_merit")
 FIRST_WORDS = 128  # some miners to begin with: they give the others something to reach
 
@@ -40,7 +38,7 @@ class Terms:
     ceiling_price: float  # the same in tokens, as it was asked
     asked: tuple[Words, ...]  # one bitmap a distinct capability asked for
     unsure: tuple[Words, ...]  # those of them that one of the eligible may lack
-    near: Words | None  # with spillover: the miners of the asked region
+    near: F8 | None  # with spillover: nearness of each region to the asked one, by term code
 
 
 def terms_of(registry: Registry, query: Query, eligible: Words) -> Terms:
@@ -49,7 +47,9 @@ def terms_of(registry: Registry, query: Query, eligible: Words) -> Terms:
     asked = tuple(registry.terms.words(Kind.CAPABILITY, name, words) for name in names)
     sure = set(query.capabilities_all).union(query.capabilities_any if len(set(query.capabilities_any)) == 1 else ())
     unsure = tuple(held for name, held in zip(names, asked, strict=True) if name not in sure)
-    near = registry.terms.region_taken(query.region, words) if query.spillover and query.region is not None else None
+    near = None
+    if query.spillover and query.region is not None:
+        near = registry.roundtrips.nearness(query.region, registry.terms)
     if query.max_price is not None:
         # prices are whole units: a cap below one unit scores like one of a unit, and never overflows
         cap = max(float(query.max_price), 1 / UNITS) if query.max_price else 0.0
@@ -79,7 +79,7 @@ def score_latency(registry: Registry, terms: Terms, rows: Rows) -> F8:
     """1 - r/n within the miner's region, 0.5 unknown; with spillover scaled by max(0, 1 - rtt / 300 ms)."""
     score: F8 = registry.columns.latency_score[rows]
     if terms.near is not None:
-        score = score * np.where(bitmaps.test_rows(terms.near, rows), 1.0, _far())
+        score = score * terms.near.take(registry.columns.region[rows])
     return score
 
 
@@ -135,7 +135,8 @@ def rough(registry: Registry, query: Query, terms: Terms) -> RoughScore:
     sure = 1 - len(terms.unsure) / len(terms.asked) if terms.asked else 1.0
     base = np.float32((sure * w.cap + w.price) / total)
     cap = np.float32(w.cap / total / max(1, len(terms.asked)))
-    lost = np.float32(w.latency / total * (1 - _far()))  # by the miners of other regions, of their latency's weight
+    # by the miners of other regions, of their latency's weight
+    lost = None if terms.near is None else ((1 - terms.near) * (w.latency / total)).astype(np.float32)
 
     def score(sel: Selector) -> F4:
         result: F4 = np.einsum("c,cn->n", factors, used[:, sel] if isinstance(sel, slice) else used.take(sel, axis=1))
@@ -145,8 +146,10 @@ def rough(registry: Registry, query: Query, terms: Terms) -> RoughScore:
             for words in terms.unsure:
                 held += _bits(words, sel)
             result += held * cap
-        if terms.near is not None:
-            result -= columns.f_latency[sel] * (lost * (1 - _bits(terms.near, sel)))
+        if lost is not None:
+            result -= columns.f_latency[sel] * lost.take(
+                columns.region[sel], mode="clip"
+            )  # an empty slot has no region
         result *= columns.f_state[sel]
         return result
 
@@ -173,10 +176,6 @@ def _bits(words: Words, sel: Selector) -> NDArray[np.uint8]:
     if isinstance(sel, slice):
         return bitmaps.to_mask(words[sel.start >> 6 : sel.stop >> 6]).view(np.uint8)
     return bitmaps.test_rows(words, sel).view(np.uint8)
-
-
-def _far() -> float:
-    return max(0.0, 1 - UNKNOWN_RTT_MS / RTT_SCALE_MS)
 
 
 def _dearest(registry: Registry, eligible: Words) -> int:

@@ -24,6 +24,7 @@ from miners.registry.prices import Prices
 from miners.registry.ranges import RangeIndex
 from miners.registry.ranks import Ranks
 from miners.registry.records import LiveStatus, MinerRow, MinerView, Report, State
+from miners.registry.roundtrips import RoundTrips
 from miners.registry.states import States
 from miners.registry.terms import Terms
 
@@ -73,6 +74,7 @@ class Registry:
         self.states = States(self.columns, session_ttl_s=session_ttl_s, grace_s=grace_s)
         self.trust = Trust(self.columns, half_life_s=half_life_s)
         self.prices = Prices(self.columns)
+        self.roundtrips = RoundTrips()
         self.ranks = Ranks(self.columns, self.states, self.terms, max_age_s=rank_max_age_s)
         self.order = IdOrder()
         self.pks = Pks()

@@ -45,6 +45,7 @@ class Terms:
         self._by_code: list[Term | None] = []
         self._free: list[int] = []
         self._regions: list[str] = []  # sorted, for prefixes
+        self.regions_version = 0  # another one whenever a region comes or goes
         self._gpus_like: dict[str, list[Term]] = {}  # asked substring -> names that have it
 
     def grow(self, words: int) -> None:
@@ -178,7 +179,9 @@ class Terms:
     def _vocabulary_changed(self, kind: Kind, name: str, *, added: bool) -> None:
         if kind is Kind.GPU:
             self._gpus_like.clear()
-        elif kind is Kind.REGION and added:
-            insort(self._regions, name)
         elif kind is Kind.REGION:
-            del self._regions[bisect_left(self._regions, name)]
+            self.regions_version += 1
+            if added:
+                insort(self._regions, name)
+            else:
+                del self._regions[bisect_left(self._regions, name)]

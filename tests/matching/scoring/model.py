@@ -24,6 +24,17 @@ def in_region(asked: str, region: str) -> bool:
     return region == asked or region.startswith(asked + "-")
 
 
+def rtt_ms(model: ModelRegistry, asked: str, region: str) -> float:
+    """Of the pairs whose regions are, or contain, these two: the one that leaves off the fewest parts of their names."""
+    if in_region(asked, region):
+        return 0.0
+    both = [*model.roundtrips.items(), *(((b, a), ms) for (a, b), ms in model.roundtrips.items())]
+    fit = [
+        (-a.count("-") - b.count("-"), a, b, ms) for (a, b), ms in both if in_region(a, asked) and in_region(b, region)
+    ]
+    return min(fit)[-1] if fit else 150.0
+
+
 @dataclass
 class Check:
     """One constraint that is tried on one miner."""
@@ -114,8 +125,8 @@ def components(model: ModelRegistry, query: Query, miner: ModelMiner, now: float
     ceiling = field.dearest / UNITS if query.max_price is None else float(query.max_price)
     price = 1.0 if ceiling == 0 else min(1.0, max(0.0, 1 - miner.price(now)[0] / UNITS / ceiling))
     latency = field.latency[miner.row.miner_id]
-    if query.spillover and query.region is not None and not in_region(query.region, miner.row.region):
-        latency *= 1 - 150 / 300  # no region table: every other region is 150 ms away
+    if query.spillover and query.region is not None:
+        latency *= max(0.0, 1 - rtt_ms(model, query.region, miner.row.region) / 300)
     free = max(0, miner.free)
     return Components(cap, price, latency, model.trust(miner, now), free / (free + 1))
 

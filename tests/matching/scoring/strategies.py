@@ -2,6 +2,7 @@
 
 import math
 from decimal import Decimal
+from itertools import combinations
 from random import Random
 from typing import Any
 
@@ -86,6 +87,11 @@ REPORTS = st.fixed_dictionaries(
         "temp_c": st.sampled_from((-100.0, 40.5, math.nan)),
         "mem_free_gb": st.sampled_from((*VRAM, math.nan)),
     },
+)
+
+ROUND_TRIPS = st.dictionaries(
+    st.sampled_from(list(combinations(("", "eu", "eu-west", "eu-west-1", "europe", "us", "us-east", "asia"), 2))),
+    st.sampled_from((0.0, 0.1, 80.0, 150.0, 299.0, 300.0, 5000.0)),
 )
 
 WEIGHTS = (DEFAULT_WEIGHTS, Weights(price=1), Weights(load=2), Weights(cap=1, trust=1), Weights(latency=3, price=1e12))

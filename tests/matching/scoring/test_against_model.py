@@ -106,6 +106,11 @@ class History(RuleBasedStateMachine):
             assert self.registry.remove(miner_id)
             assert self.model.remove(miner_id)
 
+    @rule(ms=draw.ROUND_TRIPS)
+    def measure_regions(self, ms: dict[tuple[str, str], float]) -> None:
+        self.registry.roundtrips.replace(ms)
+        self.model.roundtrips = ms
+
     @rule()
     def nobody(self) -> None:
         """What names an unknown miner is refused and changes nothing."""

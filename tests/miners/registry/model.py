@@ -91,6 +91,7 @@ class ModelRegistry:
     half_life_s: float
     miners: dict[str, ModelMiner] = field(default_factory=dict)
     unsaved: set[str] = field(default_factory=set)
+    roundtrips: dict[tuple[str, str], float] = field(default_factory=dict)  # ms
 
     # ---- what happens to it
 
