@@ -204,7 +204,7 @@ _MESSAGES = [
 
 def _field_error(exc: msgspec.ValidationError, path: str) -> FieldError:
     message, _, where = str(exc).partition(" - at ")
-    where = where.strip("`").removeprefix("key in ").strip("`").removeprefix("$").replace("[...]", "")
+    where = where.strip("`").removeprefix("key` in `").removeprefix("$").replace("[...]", "")
     field = (path + where) if path else where.removeprefix(".")
     if isinstance(exc.__cause__, Invalid):
         return FieldError(field, exc.__cause__.code, str(exc.__cause__))

@@ -42,6 +42,7 @@ class Outer(Struct, kw_only=True, rename={"renamed": "re-named"}):
     sum: Sum | None = None
     renamed: bool | None = None
     free: dict[str, Any] | None = None
+    counts: dict[Annotated[str, Meta(min_length=1)], int] | None = None
 
 
 def read(body: str | bytes | dict[str, Any]) -> Outer:
@@ -58,6 +59,11 @@ def refused(body: str | bytes | dict[str, Any]) -> ValidationFailed:
 
 def named(body: str | bytes | dict[str, Any]) -> dict[str, str]:
     return {error.field: error.code for error in refused(body).errors}
+
+
+def test_a_bad_key_is_an_error_of_its_object() -> None:
+    assert named({"key": "k", "counts": {"": 1}}) == {"counts": "too_short"}
+    assert named({"key": "k", "counts": {"": 1}, "count": -1}) == {"counts": "too_short", "count": "out_of_range"}
 
 
 def test_a_body_becomes_its_struct() -> None:
