@@ -25,8 +25,8 @@ ACCESS = frozenset({"auth.user", "auth.group", "axes.accessattempt"})
 
 # What may be seen but is not an operator's to change: it decides whom the hub believes, or cannot be brought back.
 ADMINISTRATORS_ALONE = frozenset({"miners.delete_miner"})
-# Deleting an override is ending it.
-OPERATORS_MAY_DELETE = frozenset({"miners.priceoverride"})
+# Deleting an override is ending it; a round trip that is measured comes back.
+OPERATORS_MAY_DELETE = frozenset({"miners.priceoverride", "miners.roundtrip"})
 
 DESCRIPTIONS = {
     Role.VIEWER: "sees the pool, jobs and the log of changes; changes nothing",

@@ -20,6 +20,7 @@ from miners import connections, pacing
 from miners.authentication import Session, Standing, session_read, session_standing, standing
 from miners.connections import Command
 from miners.profile import refuse, unsafe_texts
+from miners.regions.probes import probes
 from miners.registry.records import Report
 from miners.registry.runtime import get_registry, loaded, socket_tell
 from miners.reports import socket_report
@@ -119,6 +120,8 @@ class HeartbeatConsumer(HubSocket):
             await self._refuse(found)
             return
         self._beats.inc()
+        if beat.probes:
+            probes.take(self.miner_id, beat.probes, now=now)
         if beat.ack:
             await self.tell(b'{"type":"ack","ts":"%b"}' % beat.ts.encode())  # a time has nothing to escape
 

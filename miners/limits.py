@@ -11,6 +11,8 @@ MAX_TAGS = 64
 MIN_KEY, MAX_KEY = 16, 1024
 MAX_PARALLEL = 10_000
 MAX_OPEN_COMMANDS = 1000
+MAX_RTT_MS = 10_000
+MAX_PROBES = 32  # regions in one heartbeat
 MIN_CELSIUS, MAX_CELSIUS = -100, 1000
 
 ACCELERATORS = ("cuda", "rocm", "metal", "vulkan", "oneapi", "tpu", "cpu")

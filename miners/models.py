@@ -180,3 +180,45 @@ class MinerCommand(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
+
+
+class RoundTrip(models.Model):
+    """The time between two regions, in either direction; region < other."""
+
+    region = models.CharField(max_length=limits.MAX_REGION)
+    other = models.CharField(max_length=limits.MAX_REGION)
+    operator_ms = models.FloatField(null=True, blank=True)  # an operator's own value
+    rtt_ms = models.FloatField(null=True, editable=False)  # what counts in a match
+    miners = models.PositiveIntegerField(default=0, editable=False)  # that have measured it in the last day
+
+    class Meta:
+        ordering = ("region", "other")
+        constraints = [
+            models.UniqueConstraint(fields=["region", "other"], name="round_trip_pair"),
+            models.CheckConstraint(condition=~Q(region=F("other")), name="round_trip_of_two"),
+            bounded("round_trip", "operator_ms", 0, limits.MAX_RTT_MS),
+            bounded("round_trip", "rtt_ms", 0, limits.MAX_RTT_MS),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.region} \N{LEFT RIGHT ARROW} {self.other}"
+
+
+class RegionProbe(models.Model):
+    """What a miner measured last from its own region to another. Written behind, a sample; kept for a day."""
+
+    miner_id = models.CharField(max_length=limits.MAX_MINER_ID)  # no key: a sample outlives its miner by a day
+    region = models.CharField(max_length=limits.MAX_REGION)
+    other = models.CharField(max_length=limits.MAX_REGION)
+    rtt_ms = models.FloatField()
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["at"], name="region_probe_at")]
+        constraints = [
+            models.UniqueConstraint(fields=["miner_id", "other"], name="region_probe_of"),
+            bounded("region_probe", "rtt_ms", 0, limits.MAX_RTT_MS),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.miner_id}: {self.region} to {self.other}"

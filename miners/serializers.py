@@ -38,6 +38,15 @@ MemoryMB = Annotated[float, Meta(ge=0, le=MAX_COUNT * 1024)]
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
 # -1 = not measured; reports refuses what is between
+# round-trip times that the miner measured, ms, by region
+Probes = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=limits.MAX_REGION)],
+        Annotated[float, Meta(ge=0, le=limits.MAX_RTT_MS)],
+    ],
+    Meta(max_length=limits.MAX_PROBES),
+]
+
 MeasuredMs = Annotated[float, Meta(ge=-1, le=MAX_NUMBER, extra_json_schema={"anyOf": [{"const": -1}, {"minimum": 0}]})]
 
 
@@ -105,6 +114,7 @@ class HeartbeatRequest(Struct, kw_only=True):
     memory_used: MemoryMB | None = None
     memory_total: MemoryMB | None = None
     network_latency_ms: MeasuredMs | None = None
+    probes: Probes | None = None
 
 
 class TokenRequest(Struct, kw_only=True):
@@ -128,6 +138,7 @@ class Heartbeat(Struct, kw_only=True):
     avg_latency_ms: Number | None = None
     temp_c: Celsius | None = None
     mem_free_gb: MemoryGB | None = None
+    probes: Probes | None = None
     ack: bool = False
     type: str | None = None
 

@@ -94,10 +94,12 @@ class SessionViewSet(HubViewSet):
             raise
         report, changes = heartbeat_report(asked, now=clock.now()), durable_changes(asked)
         if session is not None:
-            lease = miner_heartbeat(session=session, report=report, changes=changes)
+            lease = miner_heartbeat(session=session, report=report, changes=changes, probed=asked.probes)
         else:
             named = asked.miner_id or request.query_params.get("miner_id")
-            lease = miner_heartbeat_by_key(api_key=credential, named=named, report=report, changes=changes)
+            lease = miner_heartbeat_by_key(
+                api_key=credential, named=named, report=report, changes=changes, probed=asked.probes
+            )
         HEARTBEATS.labels(transport="http").inc()
         return self.lease(lease)
 

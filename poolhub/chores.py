@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from matching import records
 from matching.reservations.table import reservations_purge
+from miners.regions.table import MEASURE_S, round_trips_measure
 from miners.registry import runtime, sync
 from poolhub import multiproc
 from poolhub.common import clock, redis
@@ -49,6 +50,7 @@ def rows_recover() -> int:
 ALL = (
     Chore("match-records-purge", 3600, records.purge),
     Chore("reservations-purge", 3600, reservations_purge),
+    Chore("regions-measure", MEASURE_S, round_trips_measure),
     Chore("rows-recover", 30, rows_recover),
     Chore("metrics-fold", 60, multiproc.fold_ended, shared=False),
 )

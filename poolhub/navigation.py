@@ -34,6 +34,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Dashboard", "monitoring", "index"),
             Entry("Miners", "memory", "miners.miner"),
             Entry("Price overrides", "sell", "miners.priceoverride"),
+            Entry("Regions", "public", "miners.roundtrip"),
             Entry("Commands", "send", "miners.minercommand"),
             Entry("Last reports", "ecg_heart", "miners.minerstatus"),
         ),

@@ -12,7 +12,8 @@ from unfold.widgets import (
 
 from access.audit import MAX_REASON
 from miners.choices import CommandName
-from miners.models import Miner, MinerCommand, PriceOverride
+from miners.models import Miner, MinerCommand, PriceOverride, RoundTrip
+from miners.regions.table import require_round_trip
 from miners.services.commands import command_args
 from miners.tokens import PLACES
 from poolhub.common import clock
@@ -142,3 +143,21 @@ class MinerCommandForm(forms.ModelForm):  # type: ignore[type-arg]  # takes argu
         if name == CommandName.UPDATE_TAGS:
             return {"tags": self.cleaned_data["tags"]}
         return {"price": price} if name == CommandName.SET_PRICE_CAP and price is not None else {}
+
+
+class RoundTripForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments in the stubs alone
+    class Meta:
+        model = RoundTrip
+        fields = ("region", "other", "operator_ms")
+
+    def clean(self) -> dict[str, Any]:
+        """Before the database's own constraints, whose words say little."""
+        given = {
+            name: self.cleaned_data.get(name, getattr(self.instance, name))
+            for name in ("region", "other", "operator_ms")
+        }
+        try:
+            require_round_trip(**given)
+        except HubError as error:
+            add_refusal(self, error)
+        return self.cleaned_data

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from miners.authentication import Session, Standing, disabled, key_owners, require_live, standing, wrong_key
+from miners.regions.probes import probes
 from miners.registry.records import Report
 from miners.registry.runtime import get_registry
 from miners.services.registration import miner_revive, session_lock
@@ -25,11 +26,23 @@ def miner_update(*, session: Session, report: Report, changes: Mapping[str, obje
     return _contact(session, report)
 
 
-def miner_heartbeat(*, session: Session, report: Report, changes: Mapping[str, object]) -> Lease:
-    return miner_update(session=session, report=report, changes=changes)
+def miner_heartbeat(
+    *, session: Session, report: Report, changes: Mapping[str, object], probed: Mapping[str, float] | None = None
+) -> Lease:
+    """probed: round-trip times, ms, by region."""
+    lease = miner_update(session=session, report=report, changes=changes)
+    probes.take(session.miner_id, probed, now=report.at)
+    return lease
 
 
-def miner_heartbeat_by_key(*, api_key: str, named: str | None, report: Report, changes: Mapping[str, object]) -> Lease:
+def miner_heartbeat_by_key(
+    *,
+    api_key: str,
+    named: str | None,
+    report: Report,
+    changes: Mapping[str, object],
+    probed: Mapping[str, float] | None = None,
+) -> Lease:
     """As miner_heartbeat, for the miner that the key belongs to; brings it back where it is offline."""
     now = report.at
     miner_id = key_owners.find(api_key, named, now=now)
@@ -43,7 +56,7 @@ def miner_heartbeat_by_key(*, api_key: str, named: str | None, report: Report, c
         raise disabled()
     if found is not Standing.LIVE:
         session = miner_revive(miner_id=miner_id, api_key=api_key, now=now)
-    return miner_update(session=session, report=report, changes=changes)
+    return miner_heartbeat(session=session, report=report, changes=changes, probed=probed)
 
 
 def lease_renew(*, session: Session, now: float) -> Lease:

@@ -12,6 +12,7 @@ from django.db.models import Model
 from feedback.models import Feedback
 from matching.models import MatchRecord
 from miners.choices import CommandName
+from miners.regions.table import round_trip_set
 from miners.services.commands import command_args, command_create
 from miners.services.operators import miner_create, price_override_create
 
@@ -24,6 +25,7 @@ def one_of_each() -> None:
     command_create(miner_id="m1", name=CommandName.DRAIN, args=command_args(CommandName.DRAIN, {}))
     MatchRecord.objects.create(job_id="j1", latency_ms=1)
     Feedback.objects.create(job_id="j1", miner=miner, outcome="completed")
+    round_trip_set(region="eu", other="us", operator_ms=80.0)
     Group.objects.create(name="night shift")
     User.objects.create_user("somebody")
     AccessAttempt.objects.create(

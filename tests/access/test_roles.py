@@ -24,7 +24,12 @@ def test_a_viewer_only_views_the_pool_and_its_jobs() -> None:
 
 def test_an_operator_acts_on_the_pool_and_on_nobodys_access() -> None:
     may = of(Role.OPERATOR)
-    assert {"miners.change_miner", "miners.add_minercommand", "miners.delete_priceoverride"} <= may
+    assert {
+        "miners.change_miner",
+        "miners.add_minercommand",
+        "miners.delete_priceoverride",
+        "miners.delete_roundtrip",
+    } <= may
     assert "miners.delete_miner" not in may
     assert not {each for each in may if each.startswith(("auth.", "axes."))}
 

@@ -3,6 +3,7 @@
 import pytest
 
 from miners.registry.records import PriceWindow
+from miners.registry.runtime import get_registry
 from tests.matching.builders import COORDINATOR, add, ask, first, match, pool, report, tokens
 
 WEIGHTS = ("cap", "price", "latency", "trust", "load")
@@ -262,6 +263,17 @@ def test_with_spillover_the_region_is_a_preference(client) -> None:
     assert ids(answer) == ["near", "far"]
     assert [each["components"]["latency"] for each in answer["candidates"]] == [1.0, 0.5]  # 1 - 150/300
     assert match(client, top_k=2, hints={"region": "eu", "spillover": False})["rejected"] == {"region": 1}
+
+
+def test_with_spillover_a_region_counts_as_far_as_the_table_says(client) -> None:
+    get_registry().roundtrips.replace({("us", "eu"): 30.0, ("eu", "asia"): 301.0})
+    for miner_id, region in (("near", "eu-west"), ("middle", "us-east"), ("far", "asia")):
+        add(miner_id, region=region, price=tokens(0.2))
+        report(miner_id, latency_ms=50.0)
+    answer = match(client, top_k=3, hints={"region": "eu", "spillover": True})
+    assert [(each["miner_id"], each["components"]["latency"]) for each in answer["candidates"]] == [
+        ("near", 1.0), ("middle", 0.9), ("far", 0.0),
+    ]  # fmt: skip
 
 
 def test_spillover_without_a_region_changes_nothing(client) -> None:
