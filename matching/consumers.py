@@ -11,10 +11,11 @@ from functools import partial
 from channels.db import database_sync_to_async
 from django.conf import settings
 
+from matching.peers.spillover import match_anywhere
 from matching.permissions import CoordinatorSecret
 from matching.scoring.types import MatchResult
 from matching.serializers import MatchAnswer, MatchRequest, StreamMessage
-from matching.services import match_answer, match_find
+from matching.services import match_answer
 from matching.streams.subscriptions import Subscription, Subscriptions
 from poolhub.common import codec, ratelimit
 from poolhub.common.auth import check_secret
@@ -91,7 +92,7 @@ class MatchStreamConsumer(HubSocket):
     async def _match(self, request: MatchRequest) -> MatchAnswer:
         def find() -> MatchAnswer:
             ratelimit.check_address(self._address, group="match", rate=settings.RATELIMIT_MATCH)
-            return match_find(request=request)
+            return match_anywhere(request=request, hopped=False)
 
         answer: MatchAnswer = await database_sync_to_async(find, thread_sensitive=False)()
         return answer

@@ -114,6 +114,7 @@ class CandidateAnswer(Struct):
     gpu_name: str
     components: ComponentsAnswer
     explain: str
+    hub: str | UnsetType = UNSET  # whose miner it is, where peer hubs were asked
 
 
 class RelaxationAnswer(Struct):
@@ -129,6 +130,15 @@ class GrantAnswer(Struct):
     expires_at: str
 
 
+class PeerAnswer(Struct):
+    """What became of asking a peer hub."""
+
+    status: Literal["ok", "late", "failed", "refused", "resting"]
+    took_ms: float
+    eligible: int | UnsetType = UNSET
+    considered: int | UnsetType = UNSET
+
+
 class MatchAnswer(Struct, kw_only=True):
     job_id: str
     candidates: list[CandidateAnswer]
@@ -138,6 +148,7 @@ class MatchAnswer(Struct, kw_only=True):
     rejected: dict[str, int]
     relaxations: list[RelaxationAnswer] | UnsetType = UNSET
     reservation: GrantAnswer | UnsetType = UNSET
+    peers: dict[str, PeerAnswer] | UnsetType = UNSET
 
 
 class FailureAnswer(Struct):

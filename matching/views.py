@@ -8,6 +8,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from matching.parameters import RESERVATION_ID
+from matching.peers.asking import HOPS
+from matching.peers.spillover import batch_anywhere, match_anywhere
 from matching.permissions import CoordinatorSecret
 from matching.serializers import (
     BatchAnswer,
@@ -22,18 +24,19 @@ from matching.serializers import (
     WhyNotRequest,
 )
 from matching.services import (
-    match_batch,
-    match_find,
     match_why_not,
     reservation_list,
     reservation_release,
     reservation_renew,
 )
 from poolhub.common import ratelimit
+from poolhub.common.auth import meta_name
 from poolhub.common.errors import HubError, problem
 from poolhub.common.requestid import request_id_of
 from poolhub.common.schema import PROBLEMS, answer, body
 from poolhub.common.views import HubViewSet
+
+HOPPED = meta_name(HOPS)
 
 
 class MatchViewSet(HubViewSet):
@@ -47,7 +50,8 @@ class MatchViewSet(HubViewSet):
         request=body(MatchRequest), responses={200: answer(MatchAnswer), **PROBLEMS(400, 401, 403, 422, 429, 503)}
     )
     def match(self, request: Request) -> HttpResponse:
-        return self.reply(match_find(request=self.read(request, MatchRequest)))
+        asked = self.read(request, MatchRequest)
+        return self.reply(match_anywhere(request=asked, hopped=HOPPED in request.META))
 
     @extend_schema(
         request=body(BatchBody), responses={200: answer(BatchAnswer), **PROBLEMS(400, 401, 403, 422, 429, 503)}
@@ -55,7 +59,7 @@ class MatchViewSet(HubViewSet):
     def batch(self, request: Request) -> HttpResponse:
         asked = self.read(request, BatchRequest)
         request_id = request_id_of(request._request)
-        results = match_batch(requests=asked.requests)
+        results = batch_anywhere(requests=asked.requests, hopped=HOPPED in request.META)
         return self.reply(
             {"results": [problem(each, request_id) if isinstance(each, HubError) else each for each in results]}
         )

@@ -30,6 +30,8 @@ FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no":
 _NAME = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*"  # of a host, by DNS
 _HOST_NAME = re.compile(_NAME)
 _ORIGIN = re.compile(rf"https?://(\*\.)?({_NAME}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?")
+_HUB = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_BASE = re.compile(rf"https?://({_NAME}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/[!-~]*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,4})?[smhd]")
 _SECRET = re.compile(r"[!-+\--~]+")  # printable ASCII, no space, no comma
@@ -154,6 +156,18 @@ class Reader:
     def database(self, name: str, default: str, *, base: Path) -> dict[str, Any]:
         return self._parse(name, default, lambda text: _database(text, base))
 
+    def hub(self, name: str, default: str) -> str:
+        def parse(text: str) -> str:
+            if not _HUB.fullmatch(text):
+                raise Absurd(f"it must be 1 to 32 of a-z, 0-9 and -, not {text!r}")
+            return text
+
+        return self._parse(name, default, parse)
+
+    def hubs(self, name: str) -> dict[str, str]:
+        """Addresses of other hubs by their names, like us=https://us.example.com."""
+        return self._parse(name, "", _hubs)
+
     def redis(self, name: str) -> str:
         return self._parse(name, "", lambda text: _redis(text) if text else "")
 
@@ -217,6 +231,20 @@ def _weights(text: str) -> dict[str, float]:
     if not any(weights.values()):
         raise Absurd("not all weights may be 0")
     return {name: weights.get(name, 0.0) for name in WEIGHTS}
+
+
+def _hubs(text: str) -> dict[str, str]:
+    hubs: dict[str, str] = {}
+    for pair in _words(text):
+        hub, equals, url = (part.strip() for part in pair.partition("="))
+        if not equals or not _HUB.fullmatch(hub):
+            raise Absurd(f"it must be like us=https://us.example.com, with names of a-z, 0-9 and -, not {pair!r}")
+        if hub in hubs:
+            raise Absurd(f"it names {hub} twice")
+        if not _BASE.fullmatch(url):
+            raise Absurd(f"the address of {hub} must be like https://us.example.com, without a password")
+        hubs[hub] = url.rstrip("/")
+    return hubs
 
 
 def _database(dsn: str, base: Path) -> dict[str, Any]:

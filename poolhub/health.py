@@ -9,10 +9,11 @@ from time import monotonic
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
+from matching.peers import asking
 from miners.registry import runtime
 from miners.registry.records import State
 from poolhub.common import clock, redis
@@ -32,6 +33,13 @@ class RegistryHealth(Struct):
     lag_ms: float
 
 
+class PeerHealth(Struct):
+    """A peer hub as the process that answers has met it; what a peer does never degrades this hub."""
+
+    status: str  # ok | down | idle, which has not been asked yet
+    rests_s: float  # for how long it is left alone
+
+
 class Health(Struct, kw_only=True):
     status: str  # ok | degraded
     online_miners: int  # online or degraded, so matchable
@@ -41,6 +49,7 @@ class Health(Struct, kw_only=True):
     redis: str  # ok | down | off
     registry: RegistryHealth
     version: str
+    peers: dict[str, PeerHealth] | UnsetType = UNSET  # where there are any
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,19 @@ def health() -> Health:
         redis=redis_state,
         registry=RegistryHealth(pool.miners, lag_ms),
         version=VERSION,
+        peers=peers_now() if settings.PEER_HUBS else UNSET,
     )
+
+
+def peers_now() -> dict[str, PeerHealth]:
+    met = {peer.name: peer for peer in asking.known()}
+    return {name: _of_peer(met.get(name)) for name in settings.PEER_HUBS}
+
+
+def _of_peer(peer: asking.Peer | None) -> PeerHealth:
+    if peer is None or peer.last is None:
+        return PeerHealth("idle", 0.0)
+    return PeerHealth(OK if peer.last == "ok" else DOWN, round(peer.breaker.rests_s(), 3))
 
 
 def pool_now(*, database_up: bool, until: float) -> Pool | None:

@@ -56,6 +56,16 @@ TRUST_HALF_LIFE_DAYS = read.number("TRUST_HALF_LIFE_DAYS", 30, low=0.001, high=3
 MATCH_RECORD_SAMPLE = read.number("MATCH_RECORD_SAMPLE", 1.0, low=0, high=1)
 MATCH_RECORD_DAYS = read.number("MATCH_RECORD_DAYS", 14, low=0, high=3650, unit="days")
 
+# --- other hubs
+HUB_NAME = read.hub("HUB_NAME", "local")
+PEER_HUBS = read.hubs("PEER_HUBS")
+PEER_SECRET = read.secrets("PEER_SECRET", min_length=16)[:1] or COORDINATOR_SHARED_SECRET[:1]
+PEER_DEADLINE_MS = read.whole("PEER_DEADLINE_MS", 250, low=10, high=10_000, unit="ms")
+if HUB_NAME in PEER_HUBS:
+    read.stop("PEER_HUBS", f"it names {HUB_NAME}, which is this hub's own HUB_NAME")
+if PEER_HUBS and not PEER_SECRET:
+    read.stop("PEER_SECRET", "peer hubs are asked with it, or with the first COORDINATOR_SHARED_SECRET: set one")
+
 # --- storage
 DATABASE = read.database("DB_DSN", "sqlite:///poolhub.sqlite3", base=BASE_DIR)
 DB_POOL_SIZE = read.whole("DB_POOL_SIZE", 8, low=1, high=500)

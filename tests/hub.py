@@ -136,7 +136,7 @@ def hub_environment(dsn: str, port: int, **changes: str) -> dict[str, str]:
 def running_hub(folder: Path, **changes: str) -> Iterator[LiveHub]:
     """Serve on a free port, wait for /v1/health; SIGTERM at the end. ``changes`` are settings."""
     with fresh_database(migrated="DB_DSN" not in changes) as dsn:
-        port = free_port()
+        port = int(changes.get("POOLHUB_PORT") or free_port())
         env = hub_environment(dsn, port, **changes)
         if "DB_DSN" in changes:
             migrate(env)

@@ -6,13 +6,21 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """After a failure nobody may ask for `rest_s`; then one caller may in each `rest_s`, until one succeeds."""
+    """After a failure nobody may ask for `rest_s`; then one caller may in each rest, until one succeeds.
 
-    def __init__(self, *, rest_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+    Each such try that fails makes the next rest twice as long, up to `max_rest_s`; without it, all are `rest_s`.
+    """
+
+    def __init__(
+        self, *, rest_s: float, max_rest_s: float | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._rest_s = rest_s
+        self._max_rest_s = rest_s if max_rest_s is None else max_rest_s
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._until: float | None = None  # None = closed
+        self._next_s = rest_s
+        self._trying = False
 
     def allows(self) -> bool:
         """Whether the caller may ask. It then says how that went."""
@@ -24,13 +32,16 @@ class Breaker:
                 return True
             if now < self._until:
                 return False
-            self._until = now + self._rest_s
+            self._until, self._trying = now + self._next_s, True
             return True
 
     def failed(self) -> bool:
         """True for the first failure in a row."""
         with self._lock:
-            first, self._until = self._until is None, self._monotonic() + self._rest_s
+            first = self._until is None
+            if self._trying:  # not for those that were under way when the first one failed
+                self._next_s = min(2 * self._next_s, self._max_rest_s)
+            self._until, self._trying = self._monotonic() + self._next_s, False
             return first
 
     def worked(self) -> bool:
@@ -39,9 +50,15 @@ class Breaker:
             return False
         with self._lock:
             again, self._until = self._until is not None, None
+            self._next_s, self._trying = self._rest_s, False
             return again
 
     def rests(self) -> bool:
         """Whether a caller would be refused now."""
         until = self._until
         return until is not None and self._monotonic() < until
+
+    def rests_s(self) -> float:
+        """For how long callers are still refused; 0 where they are not."""
+        until = self._until
+        return 0.0 if until is None else max(0.0, until - self._monotonic())

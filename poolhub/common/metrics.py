@@ -22,6 +22,13 @@ MATCH_EMPTY = Counter(
     ["constraint"],
 )
 MATCH_RECORDS_DROPPED = Counter("poolhub_match_records_dropped_total", "Match records lost while the database was away")
+PEER_REQUESTS = Counter("poolhub_peer_requests_total", "Questions to peer hubs, by how they ended", ["peer", "outcome"])
+PEER_LATENCY = Histogram(
+    "poolhub_peer_latency_ms",
+    "Time until a peer hub had answered, in ms",
+    ["peer"],
+    buckets=(5, 10, 25, 50, 75, 100, 150, 200, 250, 500, 1000, 2500, 5000, 10_000),
+)
 HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
 COMMANDS = Counter("poolhub_commands_total", "Commands to miners, by what became of them", ["event"])
 FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])

@@ -65,3 +65,19 @@ def test_it_tells_the_first_failure_and_the_first_success(breaker) -> None:
     assert breaker.worked() is False
     assert [breaker.failed(), breaker.failed()] == [True, False]
     assert [breaker.worked(), breaker.worked()] == [True, False]
+
+
+def test_rests_grow_with_each_trial_that_fails_up_to_the_longest(clock) -> None:
+    breaker = Breaker(rest_s=2.0, max_rest_s=7.0, monotonic=clock.now)
+    breaker.failed()
+    breaker.failed()  # was under way with the first
+    for rest_s in (2.0, 4.0, 7.0, 7.0):
+        assert breaker.rests_s() == rest_s
+        clock.advance(rest_s)
+        assert (breaker.rests_s(), breaker.allows()) == (0.0, True)
+        breaker.failed()
+    clock.advance(7)
+    breaker.allows()
+    breaker.worked()
+    breaker.failed()
+    assert breaker.rests_s() == 2.0
