@@ -2,9 +2,12 @@
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
+
+from poolhub.common.network import is_loopback
 
 # how the usual servers are told their number of processes
 WORKER_VARIABLES = ("WEB_CONCURRENCY", "GRANIAN_WORKERS", "UVICORN_WORKERS")
@@ -31,6 +34,10 @@ def production_settings(**_: Any) -> list[CheckMessage]:
     if settings.ENROLLMENT == "open":
         text = "ENROLLMENT is open: anybody may take a new miner id"
         found.append(Error(text, hint="Set ENROLLMENT=closed and create miners in the admin.", id="poolhub.E003"))
+    for name, url in settings.PEER_HUBS.items():
+        if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+            text = f"PEER_HUBS asks {name} without TLS: the secret and the jobs can be read on the way"
+            found.append(Warning(text, hint="Use its https address.", id="poolhub.W005"))
     unset = [name for name in ("COORDINATOR_SHARED_SECRET", "ADMIN_SHARED_SECRET") if not getattr(settings, name)]
     return found + [Error(f"{name} is empty: its routes answer 503", id="poolhub.E004") for name in unset]
 

@@ -127,6 +127,13 @@ ABSURD = {
     "LOGIN_ATTEMPTS": (*NOT_WHOLE, "0", "1001"),
     "LOGIN_LOCKOUT_SEC": (*NOT_NUMBERS, "0.9", "86401"),
     "MATCH_RECORD_DAYS": (*NOT_NUMBERS, "-1", "3651"),
+    "HUB_NAME": ("", "EU", "eu west", "-eu", "x" * 33),
+    "PEER_HUBS": (
+        "us", "us=", "=https://h", "US=https://h", "us=h", "us=ftp://h", "us=https://", "us=https://user:hidden@h",
+        "us=https://h,us=https://i", "us=https://h h", "local=https://h",
+    ),
+    "PEER_SECRET": (*SECRETS, "x" * 15),
+    "PEER_DEADLINE_MS": (*NOT_WHOLE, "9", "10001"),
     "DB_DSN": (
         "", "hub.sqlite3", "mysql://h/x", "sqlite:///", "sqlite://hub.sqlite3", "sqlite:///:memory:", "sqlite:////",
         "sqlite:///no/such/folder/hub.sqlite3", "postgresql://", "postgresql://h", "postgresql://u:hidden%zz@h/x",
