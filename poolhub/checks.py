@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
+from django.core.checks import CheckMessage, Error, Tags, register
 
 from poolhub.common.network import is_loopback
 
@@ -37,7 +37,7 @@ def production_settings(**_: Any) -> list[CheckMessage]:
     for name, url in settings.PEER_HUBS.items():
         if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
             text = f"PEER_HUBS asks {name} without TLS: the secret and the jobs can be read on the way"
-            found.append(Warning(text, hint="Use its https address.", id="poolhub.W005"))
+            found.append(Error(text, hint="Use its https address.", id="poolhub.E005"))
     unset = [name for name in ("COORDINATOR_SHARED_SECRET", "ADMIN_SHARED_SECRET") if not getattr(settings, name)]
     return found + [Error(f"{name} is empty: its routes answer 503", id="poolhub.E004") for name in unset]
 
