@@ -37,7 +37,7 @@ def production_settings(**_: Any) -> list[CheckMessage]:
     for name, url in settings.PEER_HUBS.items():
         if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
             text = f"PEER_HUBS asks {name} without TLS: the secret and the jobs can be read on the way"
-            found.append(Error(text, hint="Use its https address.", id="poolhub.E005"))
+            found.append(Error(text, hint="Use its https address.", id="poolhub.E008"))
     unset = [name for name in ("COORDINATOR_SHARED_SECRET", "ADMIN_SHARED_SECRET") if not getattr(settings, name)]
     return found + [Error(f"{name} is empty: its routes answer 503", id="poolhub.E004") for name in unset]
 

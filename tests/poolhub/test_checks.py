@@ -55,7 +55,7 @@ def test_several_processes_with_redis_are_fine(settings, monkeypatch) -> None:
         ({"ENROLLMENT": "open"}, ["poolhub.E003"]),
         ({"COORDINATOR_SHARED_SECRET": ()}, ["poolhub.E004"]),
         ({"PEER_HUBS": {"us": "https://us.example.com", "test": "http://127.0.0.1:1"}}, []),
-        ({"PEER_HUBS": {"us": "http://us.example.com"}}, ["poolhub.E005"]),
+        ({"PEER_HUBS": {"us": "http://us.example.com"}}, ["poolhub.E008"]),
         ({"COORDINATOR_SHARED_SECRET": (), "ADMIN_SHARED_SECRET": ()}, ["poolhub.E004", "poolhub.E004"]),
     ],
 )
