@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.hub import ROOT
-from tests.multiprocess.cluster import running_cluster
+from tests.multiprocess.cluster import Worker, both_workers, eventually, running_cluster
 
 pytestmark = pytest.mark.cluster
 PASSWORD = "correct horse battery staple"
@@ -61,3 +61,21 @@ def test_disabling_in_the_admin_closes_the_socket_in_another_process(hub, operat
             socket.recv(timeout=10)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4403
+
+
+def test_a_round_trip_set_in_the_admin_counts_in_every_process(hub, operator) -> None:
+    hints = {"region": "rt-near", "spillover": True}
+    asked = {"job_id": "rt", "requirements": {"tags_any": ["rt"]}, "hints": hints, "dry_run": True}
+
+    def latency(worker: Worker) -> float | None:
+        found = worker.match(**asked)["candidates"]
+        return found[0]["components"]["latency"] if found else None
+
+    hub.register("rt-1", region="rt-far", tags=["rt"])
+    with both_workers(hub) as workers:
+        for each in workers:
+            eventually(lambda: latency(each) == 0.25, 5, "0.5, twice as far as half of it counts")  # noqa: B023
+        done = send(operator, "/admin/miners/roundtrip/add/", region="rt-near", other="rt-far", operator_ms="30")
+        assert "The round trip" in done.text
+        for each in workers:
+            eventually(lambda: latency(each) == 0.45, 5, "30 of 300 ms taken off")  # noqa: B023
