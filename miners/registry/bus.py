@@ -108,6 +108,7 @@ class Bus:
         self._heard: dict[int, list[int]] = {}  # writer -> [newest batch, newest event]
         self._epoch: Any = None
         self._positions: dict[str, StreamId] = {REPORTS: START, EVENTS: START}
+        self._call_due = False
         self._called_at = -RESEND_PAUSE_S
         self._recover_due = False
         self._recovered_at = -RECOVER_PAUSE_S
@@ -214,6 +215,7 @@ class Bus:
                 if client is None:
                     client = self._connect()
                     self._meet(client)
+                self._call_if_due()
                 while self._events:
                     self._send_events(client)
                 now = time.monotonic()
@@ -233,6 +235,11 @@ class Bus:
             if stopping:
                 return
             self._pause(failures)
+
+    def _call_if_due(self) -> None:
+        if self._call_due and time.monotonic() - self._called_at >= RESEND_PAUSE_S:
+            self._called_at, self._call_due = time.monotonic(), False
+            self.publish(RESEND.decode(), b"")
 
     def _pause(self, failures: int) -> None:
         if failures:
@@ -422,11 +429,8 @@ class Bus:
                 self._catch_up()
 
     def _catch_up(self) -> None:
-        """Ask everybody for their state, and the database for its rows."""
-        self._resend_due = self._recover_due = True
-        if time.monotonic() - self._called_at >= RESEND_PAUSE_S:
-            self._called_at = time.monotonic()
-            self.publish(RESEND.decode(), b"")
+        """Ask everybody for their state, once a RESEND_PAUSE_S, and the database for its rows."""
+        self._resend_due = self._recover_due = self._call_due = True
 
     def _recover_if_due(self) -> None:
         if self._recover_due and time.monotonic() - self._recovered_at >= RECOVER_PAUSE_S:

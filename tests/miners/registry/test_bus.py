@@ -97,6 +97,21 @@ def test_a_gap_in_the_stream_is_seen_and_mended(processes, url) -> None:
     assert agree(one, two, three)
 
 
+def test_what_is_missed_right_after_a_call_for_state_is_called_for_too(processes, url) -> None:
+    """The answers to the first call may have come before it was missed."""
+    (_, bus), _, _ = processes
+
+    def calls() -> int:
+        events = Redis.from_url(url).xrange(EVENTS)
+        return sum(int(fields[b"w"]) == bus.writer and fields[b"k"] == b"resend" for _, fields in events)
+
+    bus._catch_up()
+    assert wait_until(lambda: calls() == 2)  # the first was at its start
+    bus._catch_up()
+    bus._catch_up()
+    assert wait_until(lambda: calls() == 3)
+
+
 def test_an_emptied_redis_costs_nothing(processes, url) -> None:
     registries = [each for each, _ in processes]
     heartbeats(registries[0], 200)
