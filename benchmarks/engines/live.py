@@ -9,13 +9,14 @@ from matching.scoring.pipeline import match
 from matching.scoring.types import MatchResult, Query
 from miners.registry.records import Report
 from miners.registry.store import Registry
+from miners.registry.tables import table_of
 
 SILENT_SHARE = 0.02  # of the miners that report fall silent: they turn degraded, then offline
 
 
 def registry_of(population: Population) -> Registry:
     registry = Registry(session_ttl_s=SESSION_TTL_S, grace_s=GRACE_S, half_life_s=HALF_LIFE_S)
-    registry.load(population.rows(), now=NOW)
+    registry.load([table_of(population.rows())], now=NOW, expected=population.size)
     return registry
 
 

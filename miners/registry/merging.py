@@ -198,11 +198,12 @@ def settle_loads(registry: Registry, rows: Rows) -> None:
 
 def settle_latencies(registry: Registry, rows: Rows) -> None:
     columns = registry.columns
-    claimed = rows[columns.latency_count[rows] < OBSERVED_FROM]
-    latency, held = columns.reported_latency[claimed], columns.latency[claimed]
+    observed = columns.latency_count[rows] >= OBSERVED_FROM
+    latency = np.where(observed, columns.latency_mean[rows], columns.reported_latency[rows])
+    held = columns.latency[rows]
     changed = ~((latency == held) | (np.isnan(latency) & np.isnan(held)))
-    columns.latency[claimed[changed]] = latency[changed]
-    for region in np.unique(columns.region[claimed[changed]]):
+    columns.latency[rows[changed]] = latency[changed]
+    for region in np.unique(columns.region[rows[changed]]):
         registry.ranks.touch(int(region))
 
 

@@ -14,11 +14,13 @@ class Pks:
         """0 is no key."""
         if not pk:
             return
-        if pk >= len(self._slots):
-            grown = np.full(max(pk + 1, 2 * len(self._slots)), NONE, np.int32)
-            grown[: len(self._slots)] = self._slots
-            self._slots = grown
+        self._reach(pk)
         self._slots[pk] = slot
+
+    def put_rows(self, pks: NDArray[np.int64], slots: NDArray[np.intp]) -> None:
+        self._reach(int(pks.max(initial=0)))
+        self._slots[pks] = slots
+        self._slots[0] = NONE
 
     def drop(self, pk: int) -> None:
         if pk:
@@ -30,6 +32,12 @@ class Pks:
         slots: NDArray[np.intp] = self._slots[np.where(inside, pks, 0).astype(np.intp)].astype(np.intp)
         slots[~inside] = NONE
         return slots
+
+    def _reach(self, pk: int) -> None:
+        if pk >= len(self._slots):
+            grown = np.full(max(pk + 1, 2 * len(self._slots)), NONE, np.int32)
+            grown[: len(self._slots)] = self._slots
+            self._slots = grown
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,9 @@
 
 import heapq
 
+import numpy as np
+
+from miners.registry.bitmaps import Rows
 from miners.registry.columns import INF, WIDE, Columns
 from miners.registry.records import PriceSource, PriceWindow
 
@@ -24,6 +27,25 @@ class Prices:
         else:
             self._windows.pop(slot, None)
         self._settle(slot, now)
+
+    def give(self, slot: int, windows: tuple[PriceWindow, ...]) -> None:
+        """To a new slot, which settle_rows() then takes into account."""
+        self._windows[slot] = windows
+
+    def settle_rows(self, rows: Rows, now: float) -> None:
+        """Bring the prices of new slots in step."""
+        columns = self._columns
+        price, cap = columns.own_price[rows], columns.price_cap[rows]
+        capped = (cap >= 0) & (cap < price)
+        price = np.where(capped, cap, price)
+        columns.price[rows] = price
+        columns.u_price[rows] = np.minimum(price, WIDE)
+        columns.f_price[rows] = price / UNITS
+        sources = PRICE_SOURCES.index(PriceSource.OWN), PRICE_SOURCES.index(PriceSource.CAP)
+        columns.price_source[rows] = np.where(capped, sources[1], sources[0])
+        if self._windows:
+            for slot in rows[np.isin(rows, np.fromiter(self._windows, np.intp))].tolist():
+                self._settle(slot, now)
 
     def refresh(self, now: float) -> None:
         while self._changes and self._changes[0][0] <= now:

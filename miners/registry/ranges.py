@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miners.registry import bitmaps
-from miners.registry.bitmaps import Words
+from miners.registry.bitmaps import Rows, Words
 
 MAX_BOUNDARIES = 64
 
@@ -33,14 +33,25 @@ class RangeIndex:
         """
         at = bisect_left(self._bounds, value)
         if (at == len(self._bounds) or self._bounds[at] != value) and len(self._bounds) < MAX_BOUNDARIES:
-            mask = np.zeros(self._words << 6, np.bool_)
-            mask[: len(values)] = values >= value
             self._bounds.insert(at, value)
-            self._sets.insert(at, bitmaps.from_mask(mask) & present[: self._words])
+            self._sets.insert(at, self._members(value, values, present))
         for bound, members in zip(self._bounds, self._sets, strict=True):
             if bound > value:
                 break
             bitmaps.set_bit(members, slot)
+
+    def put_rows(self, slots: Rows, slot_values: NDArray[Any], values: NDArray[Any], present: Words) -> None:
+        """As put(), for many slots, whose values are in the column already."""
+        distinct, first = np.unique(slot_values, return_index=True)
+        for value in distinct[np.argsort(first)].tolist():
+            at = bisect_left(self._bounds, value)
+            if at == len(self._bounds) or self._bounds[at] != value:
+                if len(self._bounds) == MAX_BOUNDARIES:
+                    break
+                self._bounds.insert(at, value)
+                self._sets.insert(at, self._members(value, values, present))
+        for bound, members in zip(self._bounds, self._sets, strict=True):
+            np.bitwise_or(members, bitmaps.from_rows(slots[slot_values >= bound], len(members)), out=members)
 
     def drop(self, slot: int) -> None:
         for members in self._sets:
@@ -58,6 +69,11 @@ class RangeIndex:
         if not len(between):
             return above
         return above | bitmaps.from_rows(between[values[between] >= value], words)
+
+    def _members(self, value: float, values: NDArray[Any], present: Words) -> Words:
+        mask = np.zeros(self._words << 6, np.bool_)
+        mask[: len(values)] = values >= value
+        return bitmaps.from_mask(mask) & present[: self._words]
 
     def nbytes(self) -> int:
         return sum(each.nbytes for each in self._sets)

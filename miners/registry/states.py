@@ -54,6 +54,12 @@ class States:
         for name in SETS:
             bitmaps.clear_bit(getattr(self, name), slot)
 
+    def put_rows(self, name: str, rows: Rows) -> None:
+        """Add slots to one of SETS."""
+        members: Words = getattr(self, name)
+        members |= bitmaps.from_rows(rows, len(members))
+        self.memo.clear()
+
     def contact(self, slot: int, now: float) -> bool:
         """Record a contact; True where it brought the miner back among the live ones."""
         columns = self.columns

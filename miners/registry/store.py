@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from miners.registry import beats, bitmaps, listing, merging, views, writing
+from miners.registry import beats, bitmaps, filling, listing, merging, views, writing
 from miners.registry.bitmaps import Rows
 from miners.registry.columns import INF, Columns
 from miners.registry.forgetting import Trust
@@ -26,9 +26,11 @@ from miners.registry.ranks import Ranks
 from miners.registry.records import LiveStatus, MinerRow, MinerView, Report, State
 from miners.registry.roundtrips import RoundTrips
 from miners.registry.states import States
+from miners.registry.tables import Table
 from miners.registry.terms import Terms
 
 MAX_REMOVED = 100_000
+SPARE = 16  # one in so many slots is for miners to come, where their number is known
 
 # a double tells 2.4e-7 s apart at this epoch: sixteen writers fit between two points of the grid
 STAMP_STEP_S, STAMP_WRITERS = 2.0**-21, 16
@@ -124,22 +126,26 @@ class Registry:
                 self._contact(slot, last_seen)
             return True
 
-    def load(self, rows: Iterable[tuple[MinerRow, LiveStatus | None]], *, now: float) -> None:
-        """Fill from the database: as upsert, with what each miner last reported; ids are put in order once."""
+    def load(self, tables: Iterable[Table], *, now: float, expected: int = 0) -> None:
+        """Take miners that are new here, with what each last reported. expected: how many there may be in all.
+
+        ValueError for one that is known: then nothing of its table is taken.
+        """
         with self.lock:
-            new = []
-            for row, live in rows:
-                slot = self.slots.get(row.miner_id)
-                if slot is not None and row.version <= self.columns.version[slot]:
-                    continue
-                if slot is None:
-                    slot = self._allocate(row.miner_id)
-                    new.append(row.miner_id)
-                writing.write_row(self, slot, row, now)
-                if live is not None:
-                    writing.restore_live(self, slot, live)
-            self.order.add_all(new, self.slots, self.columns.id_order)
-            self.states.expire_at_once()
+            if expected > self.columns.capacity:
+                self._grow((expected + max(expected // SPARE, 1024)) & ~63)
+            new: list[str] = []
+            try:
+                for table in tables:
+                    ids = table.texts["miner_id"]
+                    if len(set(ids)) < len(ids) or not self.slots.keys().isdisjoint(ids):
+                        raise ValueError("a miner that is loaded must be new")
+                    new += ids
+                    slots = np.fromiter(map(self._allocate, ids), np.intp, len(ids))
+                    if ids:
+                        filling.fill(self, slots, table, now)
+            finally:
+                self.order.add_all(new, self.slots, self.columns.id_order)
 
     def remove(self, miner_id: str, *, pk: int | None = None) -> bool:
         """With pk only the miner of that key, and no row of it is taken any more."""

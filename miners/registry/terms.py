@@ -5,6 +5,7 @@ scattered into a bitmap when asked for. A term that nobody holds any longer is f
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -87,6 +88,31 @@ class Terms:
             term.slots[term.count] = slot
         term.count += 1
         return term.code
+
+    def codes_of(self, kind: Kind, names: Sequence[str]) -> NDArray[np.int64]:
+        """The code of each; a term that is new has no holder yet."""
+        terms = self._by_name[kind]
+        for name in dict.fromkeys(names):
+            if name not in terms:
+                self._create(kind, name)
+        codes = {name: term.code for name, term in terms.items()}
+        return np.fromiter(map(codes.__getitem__, names), np.int64, len(names))
+
+    def put_rows(self, code: int, slots: Rows, population: int) -> None:
+        """As add(), for many slots at once."""
+        term = self._by_code[code]
+        assert term is not None, "a code in use names a term"
+        count = term.count + len(slots)
+        if term.words is not None:
+            term.words |= bitmaps.from_rows(slots, self._words)
+        elif count > max(SPARSE_MIN, population // SPARSE_SHARE):
+            term.words = bitmaps.from_rows(
+                np.concatenate([term.slots[: term.count].astype(np.intp), slots]), self._words
+            )
+            term.slots = np.empty(0, np.int32)
+        else:
+            term.slots = np.concatenate([term.slots[: term.count], slots.astype(np.int32)])
+        term.count = count
 
     def discard(self, code: int, slot: int) -> None:
         term = self._by_code[code]

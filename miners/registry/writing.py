@@ -1,4 +1,4 @@
-"""A durable row, or a live status from the database, written into its slot. The caller holds the registry's lock."""
+"""A durable row written into its slot. The caller holds the registry's lock."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from miners.registry import bitmaps, merging
-from miners.registry.columns import INF, NAN
-from miners.registry.records import LiveStatus, MinerRow
+from miners.registry.columns import NAN
+from miners.registry.records import MinerRow
 from miners.registry.terms import Kind
 
 if TYPE_CHECKING:
@@ -80,21 +80,3 @@ def write_terms(registry: Registry, slot: int, row: MinerRow) -> None:
 def drop_terms(registry: Registry, slot: int) -> None:
     for code in np.frombuffer(registry.codes[slot], np.uint32).tolist():
         registry.terms.discard(code, slot)
-
-
-def restore_live(registry: Registry, slot: int, live: LiveStatus) -> None:
-    columns = registry.columns
-    columns.last_seen[slot] = live.last_seen
-    reported_at = live.last_seen if live.reported_at is None else live.reported_at
-    for name in merging.TIMED:
-        getattr(columns, f"{name}_at")[slot] = reported_at
-    columns.own_then[slot] = live.own
-    columns.ts[slot] = -INF if live.ts is None else live.ts
-    columns.queue_len[slot] = live.queue_len
-    columns.jobs[slot] = live.jobs
-    columns.busy[slot] = live.busy
-    columns.reported_latency[slot] = NAN if live.latency_ms is None else live.latency_ms
-    columns.temp_c[slot] = NAN if live.temp_c is None else live.temp_c
-    columns.mem_free_gb[slot] = NAN if live.mem_free_gb is None else live.mem_free_gb
-    merging.settle_latency(registry, slot)
-    merging.settle_load(registry, slot)

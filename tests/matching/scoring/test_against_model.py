@@ -20,6 +20,7 @@ from matching.scoring.types import MatchResult, Query
 from miners.registry import bitmaps, ranges, terms
 from miners.registry.columns import MERIT_WEIGHTS
 from miners.registry.records import Report, State
+from miners.registry.tables import table_of
 from tests.effort import effort
 from tests.matching.scoring import model as slow
 from tests.matching.scoring import strategies as draw
@@ -74,8 +75,11 @@ class History(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 999), count=st.integers(1, 150), alike=st.booleans())
     def load(self, seed: int, count: int, alike: bool) -> None:
         self.version += 1
-        made = draw.crowd(seed, count, alike, self.version, self.now)
-        self.registry.load(made, now=self.now)
+        crowd = draw.crowd(seed, count, alike, self.version, self.now)
+        made = list(
+            {row.miner_id: (row, live) for row, live in crowd if row.miner_id not in self.model.miners}.values()
+        )
+        self.registry.load([table_of(made)], now=self.now)
         self.model.load(made, now=self.now)
 
     @rule(data=st.data(), report=draw.REPORTS, late_s=st.sampled_from((0.0, 0.0, 0.5, 70.0)))
