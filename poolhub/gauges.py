@@ -39,6 +39,16 @@ class PoolGauges(Collector):
         with suppress(Unavailable):  # the store is away: nobody knows
             live = get_ledger().store.count(now=now)
             yield GaugeMetricFamily("poolhub_reservations_active", "Live reservations", value=live)
+        opened = runtime.opened()
+        if opened is not None:
+            took = "Seconds from the start of loading the registry until it could answer, and where from"
+            start = GaugeMetricFamily("poolhub_registry_start_seconds", took, labels=["source"])
+            start.add_metric([opened.source], opened.seconds)
+            yield start
+        age_s = runtime.snapshot_age_s(now=now)
+        if age_s is not None:
+            age = "Seconds since the hub's snapshot was made; missing where there is none"
+            yield GaugeMetricFamily("poolhub_snapshot_age_seconds", age, value=age_s)
         seen_at = chores.worker_seen_at() if settings.REDIS_URL else None
         if seen_at is not None:
             age = "Seconds since a worker has last looked at its chores; missing where none has for a minute"

@@ -203,6 +203,11 @@ class Ledger:
         with self._registry.lock:
             return [(job_id, list(self._jobs[job_id].happened)) for job_id in self._own if job_id in self._jobs]
 
+    def happened(self) -> list[tuple[str, list[Happening]]]:
+        """All that is known of any job."""
+        with self._registry.lock:
+            return [(job_id, list(job.happened)) for job_id, job in self._jobs.items()]
+
     # ---- inside
 
     def _limit(self, miner_id: str, job_id: str) -> int:

@@ -63,6 +63,7 @@ def join(ledger: Ledger, bus: Bus) -> None:
     bus.on(JOB, lambda payload: apply_job(ledger, payload))
     bus.on(RESERVATION, lambda payload: apply_reservation(ledger, payload))
     bus.on_resend(lambda: resend(ledger, bus))
+    bus.on_snapshot(JOB, lambda: [job_payload(job_id, happened) for job_id, happened in ledger.happened()])
 
 
 def job_payload(job_id: str, happened: Sequence[Happening]) -> bytes:

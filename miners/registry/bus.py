@@ -19,7 +19,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from django.db import close_old_connections
 from redis import Redis
 from redis.exceptions import RedisError
 
-from miners.registry import beats, merging
+from miners.registry import beats, merging, snapshot
 from miners.registry.beats import UnknownFormat
 from miners.registry.store import Registry
 from poolhub.common.breaker import Breaker
@@ -66,6 +66,15 @@ def _order(position: StreamId) -> tuple[int, int]:
     return int(first), int(second)
 
 
+def milliseconds(position: StreamId) -> int:
+    """When it was given, by the clock of Redis."""
+    return _order(position)[0]
+
+
+class NotYet(RuntimeError):
+    """Too early to tell what this process knows."""
+
+
 class Event(NamedTuple):
     """As it is on the stream."""
 
@@ -95,6 +104,8 @@ class Bus:
         self._recover = recover
         self._handlers: dict[bytes, Handler] = {}
         self._resenders: list[Callable[[], None]] = []
+        self._knowers: list[tuple[str, Callable[[], Iterable[bytes]]]] = []
+        self._applying = threading.Lock()  # held where records are applied, taken before the registry's
         self._events: deque[tuple[bytes, bytes]] = deque()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -113,6 +124,7 @@ class Bus:
         self._recover_due = False
         self._recovered_at = -RECOVER_PAUSE_S
         self._strangers: set[int] = set()  # primary keys that the database did not know either
+        self._restored: list[tuple[str, bytes]] = []  # what a snapshot tells, until the parts are there to hear it
         self._level_at = time.monotonic()  # when this process had last read everything there was
         self._delay_s = 0.0  # of the newest record read
         registry.join(self.writer)
@@ -126,6 +138,10 @@ class Bus:
     def on_resend(self, resend: Callable[[], None]) -> None:
         """Publish once more what is known, for processes that may have missed it; in the publishing thread."""
         self._resenders.append(resend)
+
+    def on_snapshot(self, kind: str, know: Callable[[], Iterable[bytes]]) -> None:
+        """Have what this knows put into snapshots, as events of this kind; a process that starts applies them."""
+        self._knowers.append((kind, know))
 
     def publish(self, kind: str, payload: bytes, *, wake: bool = True) -> None:
         """Never blocks, never fails; the order of calls is the order of events.
@@ -173,7 +189,32 @@ class Bus:
             logger.warning("the bus is away at the start: %s", error)
         self.publish(RESEND.decode(), b"")
 
+    def copied(self, known: Mapping[int, int]) -> snapshot.Copy:
+        """The registry and what the parts know, as of one place on the streams.
+
+        Raises NotYet before both streams were read.
+        """
+        with self._applying, self._registry.lock:
+            if self._epoch is None or START in self._positions.values():
+                raise NotYet("the streams were not read yet")
+            heard = {writer: (batch, event) for writer, (batch, event) in self._heard.items()}
+            return snapshot.copied(
+                self._registry,
+                writer=self.writer,
+                place=snapshot.Place(self._epoch, dict(self._positions), heard),
+                events=[(kind, payload) for kind, know in self._knowers for payload in know()],
+                known=known,
+            )
+
+    def resume(self, head: snapshot.Head) -> None:
+        """Go on from a snapshot that the registry was filled with, in place of `mark`."""
+        place = head.place
+        self._epoch, self._positions = place.epoch, dict(place.positions)
+        self._heard = {writer: list(counts) for writer, counts in place.heard.items()}
+        self._restored = head.events
+
     def start(self) -> None:
+        self._apply_restored()
         for work, name in ((self._publish_on, "hub-publish"), (self._read_on, "hub-read")):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
@@ -352,7 +393,10 @@ class Bus:
         if time.monotonic() - self._level_at > LONG_PAUSE_S:
             self._catch_up()
         answer: Sequence[Any] = client.xread(self._positions, count=READ_COUNT, block=BLOCK_MS)  # type: ignore[assignment,arg-type]
-        found = {name.decode(): entries for name, entries in answer}
+        with self._applying:
+            self._apply({name.decode(): entries for name, entries in answer}, client)
+
+    def _apply(self, found: dict[str, Sequence[Any]], client: Redis) -> None:
         while len(found.get(EVENTS, ())) == READ_COUNT:
             # rows come before the reports of their miners, so all of them are read before any report is applied
             self._apply_events(found.pop(EVENTS))
@@ -367,6 +411,16 @@ class Bus:
             self._level_at = time.monotonic()
         newest = reports[-1][0] if reports else None
         self._delay_s = 0.0 if newest is None else max(0.0, time.time() - int(newest.partition(b"-")[0]) / 1000)
+
+    def _apply_restored(self) -> None:
+        told, self._restored = self._restored, []
+        for kind, payload in told:
+            handler = self._handlers.get(kind.encode())
+            try:
+                if handler is not None:
+                    handler(payload)
+            except Exception:  # as one on the stream
+                logger.exception("an event of the snapshot is passed over")
 
     def _apply_events(self, entries: Sequence[tuple[StreamId, dict[bytes, bytes]]]) -> None:
         for position, fields in entries:

@@ -81,6 +81,7 @@ COLUMNS = (
 
 ROUGH = tuple(column.name for column in COLUMNS if column.name.startswith("f_"))
 MERIT_WEIGHTS = (0.20, 0.15, 0.05)  # default weights of latency, trust and load (contract, section 4)
+SEGMENT_BITS = 12  # slots are copied in segments of 4,096
 KEPT_OVER_REUSE = frozenset({"generation"})
 
 

@@ -6,7 +6,8 @@ that few hold is stored, and so the codes of terms, may differ.
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Sequence
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +53,7 @@ def fill(registry: Registry, slots: Rows, table: Table, now: float) -> None:
 def settle(registry: Registry, slots: Rows, now: float) -> None:
     """Whatever follows from what was written into new slots."""
     columns, states = registry.columns, registry.states
+    registry.edited(slots)
     for name, index in registry.ranges.items():
         column = getattr(columns, name)
         index.put_rows(slots, column[slots], column, states.present)
@@ -83,7 +85,7 @@ def _fill_live(registry: Registry, slots: Rows, table: Table) -> None:
 
 def _fill_terms(registry: Registry, slots: Rows, table: Table) -> None:
     """Each miner's codes in its order, a term that it names twice once."""
-    count, population = len(slots), len(registry.slots)
+    count = len(slots)
     everyone = np.arange(count)
     owners: list[NDArray[np.intp]] = []
     codes: list[NDArray[np.int64]] = []
@@ -104,9 +106,7 @@ def _fill_terms(registry: Registry, slots: Rows, table: Table) -> None:
         kept[order[again]] = False
         owner, code = owner[kept], code[kept]
         owner_by_code, by_code = owner_by_code[~again], by_code[~again]
-    bounds = np.flatnonzero(np.diff(by_code, prepend=-1)).tolist()
-    for start, end in zip(bounds, [*bounds[1:], len(by_code)], strict=True):
-        registry.terms.put_rows(int(by_code[start]), slots[owner_by_code[start:end]], population)
+    _hold(registry, by_code, slots[owner_by_code])
     by_owner = code[np.argsort(owner, kind="stable")].astype(np.uint32)
     ends = np.cumsum(np.bincount(owner, minlength=count)).tolist()
     data, start = by_owner.tobytes(), 0
@@ -114,3 +114,21 @@ def _fill_terms(registry: Registry, slots: Rows, table: Table) -> None:
         registry.codes[slot] = data[4 * start : 4 * end]
         start = end
     registry.columns.region[slots] = codes[0]
+
+
+def hold_codes(registry: Registry, vocabulary: Sequence[tuple[Kind, str] | None]) -> None:
+    """Have the terms of an empty vocabulary held as the slots' codes say, which are there already."""
+    registry.terms.name_all(vocabulary)
+    counts = np.fromiter((len(each) // 4 for each in registry.codes), np.intp, registry.size)
+    code = np.frombuffer(b"".join(registry.codes), np.uint32)
+    order = np.argsort(code, kind="stable")
+    _hold(registry, code[order].astype(np.int64), np.repeat(np.arange(registry.size), counts)[order])
+    taken = np.flatnonzero(counts)
+    registry.columns.region[taken] = code[(np.cumsum(counts) - counts)[taken]]
+
+
+def _hold(registry: Registry, codes: NDArray[np.int64], slots: Rows) -> None:
+    """codes are ascending; slots[i] holds codes[i]."""
+    bounds = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
+    for start, end in pairwise([*bounds, len(codes)]):
+        registry.terms.put_rows(int(codes[start]), slots[start:end], len(registry.slots))

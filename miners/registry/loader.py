@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from django.db import connection
 from django.db.models import Q
+from django.db.models.sql import Query
 
 from miners.models import Miner, PriceOverride
 from miners.registry.columns import INF, NAN
@@ -133,11 +134,15 @@ def load(registry: Registry, *, now: float) -> None:
     registry.load(tables, now=now, expected=Miner.objects.count())
 
 
+def stored_query() -> Query:
+    """STORED of every miner."""
+    return Miner.objects.order_by("id").values_list(*STORED).query
+
+
 def _stored() -> Iterator[list[tuple[Any, ...]]]:
-    """STORED of every miner, as the driver gives it: Django's conversions would cost as much as all the rest."""
-    query = Miner.objects.order_by("id").values_list(*STORED).query
+    """As the driver gives it: Django's conversions would cost as much as all the rest."""
     with connection.chunked_cursor() as cursor:
-        cursor.execute(*query.sql_with_params())
+        cursor.execute(*stored_query().sql_with_params())
         while rows := cursor.fetchmany(CHUNK):
             yield rows
 

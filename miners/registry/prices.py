@@ -21,6 +21,10 @@ class Prices:
     def windows(self, slot: int) -> tuple[PriceWindow, ...]:
         return self._windows.get(slot, ())
 
+    def all_windows(self) -> dict[int, tuple[PriceWindow, ...]]:
+        """By slot, of those that have any."""
+        return dict(self._windows)
+
     def put(self, slot: int, windows: tuple[PriceWindow, ...], now: float) -> None:
         if windows:
             self._windows[slot] = windows

@@ -12,22 +12,28 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 from django.conf import settings
 from django.db import close_old_connections
+from redis.exceptions import RedisError
 
-from miners.registry import loader, sync
+from miners.registry import keeper, loader, sync
 from miners.registry.bus import Bus
 from miners.registry.records import MinerRow
 from miners.registry.store import Registry
 from miners.registry.writeback import WriteBehind
-from poolhub.common import clock
+from poolhub.common import clock, redis
 
 logger = logging.getLogger(__name__)
 
 DAY_S = 86_400
 WRITE_BEHIND_S = 1.0
+PATIENCE_S = 5.0  # for a snapshot on its way to Redis or from there
+
+Source = Literal["snapshot", "database"]
 
 
 @dataclass(slots=True)
@@ -36,6 +42,12 @@ class Job:
     run: Callable[[], object]
     failing: bool = False
     due: float = field(default=0.0)  # time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    source: Source
+    seconds: float
 
 
 class Background:
@@ -125,6 +137,8 @@ _registry: Registry | None = None
 _write_behind: WriteBehind | None = None
 _background = Background()
 _bus: Bus | None = None
+_maker: keeper.Maker | None = None
+_opened: Opened | None = None
 _attached: dict[str, Callable[[Registry], object]] = {}
 
 
@@ -158,6 +172,7 @@ def reset() -> None:
     global _registry, _write_behind, _bus
     with _lock:
         _background.stop()
+        _close_maker()
         if _bus is not None:
             _bus.stop()
         _registry = _write_behind = _bus = None
@@ -184,8 +199,40 @@ def stop() -> None:
     """End the background work and write what waits; safe to call twice, and when nothing was started."""
     if _background.stop():
         _background.run_all()
+    _close_maker()
     if _bus is not None:
         _bus.stop()
+
+
+def _close_maker() -> None:
+    global _maker
+    maker, _maker = _maker, None
+    if maker is not None:
+        maker.close()
+
+
+def snapshot_make() -> bool:
+    """Make the hub's snapshot, where that is this process's part, and time."""
+    global _maker
+    if _bus is None:
+        return False
+    if _maker is None:
+        _maker = keeper.Maker(_bus, sync.connect(PATIENCE_S))
+    return _maker.make()
+
+
+def snapshot_age_s(*, now: float) -> float | None:
+    """None where there is no snapshot to start from."""
+    if not settings.REDIS_URL:
+        return None
+    with suppress(RedisError, OSError):
+        return keeper.age_s(redis.client(), now=now)
+    return None
+
+
+def opened() -> Opened | None:
+    """How this process got its registry; None before it has one."""
+    return _opened
 
 
 def lag_ms() -> float:
@@ -228,14 +275,11 @@ def socket_tell(miner_id: str, opened_at: float) -> None:
 
 
 def _open() -> Registry:
-    global _registry, _write_behind, _bus
+    global _registry, _write_behind, _bus, _opened
     with _lock:
         if _registry is None:
-            registry = new_registry()
-            joined = sync.bus_of(registry) if settings.REDIS_URL else None
-            if joined is not None:
-                joined.mark()
-            loader.load(registry, now=clock.now())
+            begun = time.monotonic()
+            registry, joined, source = _filled()
             _registry, _write_behind, _bus = registry, WriteBehind(registry), joined
             try:
                 for attach_to in _attached.values():
@@ -245,17 +289,39 @@ def _open() -> Registry:
                 raise
             if joined is not None:
                 joined.start()
-            logger.info("registry loaded: %d miners", len(registry))
+                joined.catch_up()
+            _opened = Opened(source, time.monotonic() - begun)
+            logger.info("registry loaded from the %s: %d miners in %.2f s", source, len(registry), _opened.seconds)
             every(WRITE_BEHIND_S, flush, "write-behind")
             _background.start()
             atexit.register(stop)
         return _registry
 
 
+def _filled() -> tuple[Registry, Bus | None, Source]:
+    """From the snapshot and what the database has newer; without one all of it from the database."""
+    if settings.REDIS_URL:
+        registry = new_registry()
+        with sync.connect(PATIENCE_S) as client:
+            head = keeper.take(registry, client, now=clock.now())
+        if head is not None:
+            bus = sync.bus_of(registry)
+            bus.resume(head)
+            sync.recover(registry)
+            return registry, bus, "snapshot"
+    registry = new_registry()
+    joined = sync.bus_of(registry) if settings.REDIS_URL else None
+    if joined is not None:
+        joined.mark()
+    loader.load(registry, now=clock.now())
+    return registry, joined, "database"
+
+
 def _after_fork() -> None:
-    global _lock, _registry, _write_behind, _background, _bus
+    global _lock, _registry, _write_behind, _background, _bus, _maker, _opened
     jobs = _background
     _lock, _registry, _write_behind, _background, _bus = threading.RLock(), None, None, Background(), None
+    _maker = _opened = None
     for name, job in jobs._jobs.items():
         _background.every(job.seconds, job.run, name)
 

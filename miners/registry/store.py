@@ -8,7 +8,8 @@ reads one. A crash loses what was reported since the last write-behind, and no d
 
 import math
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from miners.registry import beats, bitmaps, filling, listing, merging, views, writing
 from miners.registry.bitmaps import Rows
-from miners.registry.columns import INF, Columns
+from miners.registry.columns import INF, SEGMENT_BITS, Columns
 from miners.registry.forgetting import Trust
 from miners.registry.order import IdOrder
 from miners.registry.pks import Pks
@@ -67,7 +68,8 @@ class Registry:
         self.codes: list[bytes] = []  # term codes of a slot: region, proto, GPU, then accel, tags, capabilities
         self._free_slots: list[int] = []
         self._dirty: set[int] = set()
-        self._removed: set[int] = set()  # primary keys of miners that are gone for good
+        self.removed: set[int] = set()  # primary keys of miners that are gone for good
+        self.edits: Counter[int] = Counter()  # how often a row of a segment was written, for those who copy them
         capacity = max(64, (capacity + 63) & ~63)
         words = bitmaps.words_for(capacity)
         self.columns = Columns(capacity)
@@ -107,7 +109,7 @@ class Registry:
     def upsert(self, row: MinerRow, *, now: float, last_seen: float | None = None) -> bool:
         """Take a row; False where the version held is newer or the same. last_seen = a contact at that time."""
         with self.lock:
-            if row.pk in self._removed:
+            if row.pk in self.removed:
                 return False
             slot = self.slots.get(row.miner_id)
             if slot is not None and row.pk != (held := int(self.columns.pk[slot])):
@@ -132,8 +134,7 @@ class Registry:
         ValueError for one that is known: then nothing of its table is taken.
         """
         with self.lock:
-            if expected > self.columns.capacity:
-                self._grow((expected + max(expected // SPARE, 1024)) & ~63)
+            self.make_room(expected)
             new: list[str] = []
             try:
                 for table in tables:
@@ -151,9 +152,9 @@ class Registry:
         """With pk only the miner of that key, and no row of it is taken any more."""
         with self.lock:
             if pk:
-                self._removed.add(pk)
-                if len(self._removed) > MAX_REMOVED:
-                    self._removed.clear()
+                self.removed.add(pk)
+                if len(self.removed) > MAX_REMOVED:
+                    self.removed.clear()
             slot = self.slots.get(miner_id)
             if slot is None or (pk and pk != self.columns.pk[slot]):
                 return False
@@ -174,6 +175,7 @@ class Registry:
             self.codes[slot] = b""
             self._dirty.discard(slot)
             self._local.discard(slot)
+            self.edited(slot)
             self._free_slots.append(slot)
             return True
 
@@ -371,6 +373,28 @@ class Registry:
         """Offline by slot; the caller holds the lock."""
         silent = now - self.columns.last_seen.item(slot) > self.states.grace_s
         return silent or bitmaps.has_bit(self.states.logged_out, slot)
+
+    def edited(self, slots: Rows | int) -> None:
+        """Rows were written, or given away."""
+        if isinstance(slots, int):
+            self.edits[slots >> SEGMENT_BITS] += 1
+        else:
+            self.edits.update(np.unique(slots >> SEGMENT_BITS).tolist())
+
+    def make_room(self, expected: int) -> None:
+        """For so many miners in all, and a few more."""
+        if expected > self.columns.capacity:
+            self._grow((expected + max(expected // SPARE, 1024)) & ~63)
+
+    def take_names(self, ids: Sequence[str], addrs: Sequence[str], codes: Sequence[bytes]) -> None:
+        """The next slots, as another registry has them; "" = free."""
+        first = len(self.ids)
+        self.ids += ids
+        self.addrs += addrs
+        self.codes += codes
+        new = {miner_id: slot for slot, miner_id in enumerate(ids, first) if miner_id}
+        self.slots |= new
+        self._free_slots += [slot for slot, miner_id in enumerate(ids, first) if not miner_id]
 
     def _allocate(self, miner_id: str) -> int:
         if self._free_slots:

@@ -43,9 +43,9 @@ _sockets = msgspec.msgpack.Decoder(SocketEvent)
 encode = msgspec.msgpack.Encoder().encode
 
 
-def connect() -> Redis:
-    """A client of its own for a thread that may wait for the stream."""
-    options = {**settings.REDIS_OPTIONS, "socket_timeout": BLOCK_MS / 1000 + 1.0}
+def connect(patience_s: float = BLOCK_MS / 1000 + 1.0) -> Redis:
+    """A client of its own for a thread that may wait, for the stream or for much at once."""
+    options = {**settings.REDIS_OPTIONS, "socket_timeout": patience_s}
     return Redis.from_url(settings.REDIS_URL, **options)
 
 

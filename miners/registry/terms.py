@@ -89,6 +89,20 @@ class Terms:
         term.count += 1
         return term.code
 
+    def vocabulary(self) -> list[tuple[Kind, str] | None]:
+        """By code; None for one that is free."""
+        return [None if term is None else (term.kind, term.name) for term in self._by_code]
+
+    def name_all(self, vocabulary: Sequence[tuple[Kind, str] | None]) -> None:
+        """Where no term is: those of another registry, by its codes, without holders yet."""
+        assert not self._by_code, "codes are given once"
+        for named in vocabulary:
+            if named is None:
+                self._by_code.append(None)
+            else:
+                self._create(*named)
+        self._free = [code for code, term in enumerate(self._by_code) if term is None]
+
     def codes_of(self, kind: Kind, names: Sequence[str]) -> NDArray[np.int64]:
         """The code of each; a term that is new has no holder yet."""
         terms = self._by_name[kind]

@@ -32,6 +32,7 @@ def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     for name in COPIED:
         getattr(columns, name)[slot] = getattr(row, name)
     registry.pks.put(row.pk, slot)
+    registry.edited(slot)
     columns.own_price[slot] = row.price
     columns.price_cap[slot] = -1 if row.price_cap is None else row.price_cap
     columns.latency_mean[slot] = NAN if row.latency_mean is None else row.latency_mean

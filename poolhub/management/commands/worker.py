@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from miners.registry import keeper, runtime
 from poolhub import chores, process
 from poolhub.common import redis
 
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         process.begin()
+        runtime.every(keeper.PERIOD_S, runtime.snapshot_make, "snapshot")
         try:
             chores.Worker(chores.ALL, redis.client()).run(stop)
         finally:

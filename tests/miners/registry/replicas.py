@@ -60,11 +60,15 @@ def agree(*registries: Registry) -> bool:
     return wait_until(lambda: not differing(*registries))
 
 
-def join(registry: Registry, url: str, recover: Callable[[], object] = lambda: None) -> Bus:
+def bus_of(registry: Registry, url: str, recover: Callable[[], object] = lambda: None) -> Bus:
     def connect() -> Redis:
         return Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=0.5)
 
-    bus = Bus(registry, connect, recover, asking=connect)
+    return Bus(registry, connect, recover, asking=connect)
+
+
+def join(registry: Registry, url: str, recover: Callable[[], object] = lambda: None) -> Bus:
+    bus = bus_of(registry, url, recover)
     bus.mark()
     bus.start()
     return bus

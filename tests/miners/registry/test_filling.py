@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -15,7 +15,7 @@ from benchmarks.engines import rows as one_by_one
 from benchmarks.population import population
 from miners.registry.records import LiveStatus, MinerRow, PriceWindow
 from miners.registry.store import Registry
-from miners.registry.tables import table_of
+from miners.registry.tables import LISTS, LIVE, NUMBERS, TEXTS, table_of
 from tests.effort import effort
 from tests.miners.registry.builders import NOW, UNITS, empty, row
 from tests.miners.registry.whole import unlike
@@ -30,7 +30,7 @@ WINDOWS = st.builds(
     st.sampled_from((0, UNITS // 2, 3 * UNITS)), TIMES, st.sampled_from((1.0, 100.0, math.inf)),
 )  # fmt: skip
 NAMES = st.lists(st.sampled_from(("cuda", "vulkan", "rocm", "a", "b", "c", "")), max_size=5).map(tuple)
-NUMBERS = st.sampled_from((0.0, 8.0, 12.0, 24.0, 80.0)) | st.integers(0, 200).map(float)
+VALUES = st.sampled_from((0.0, 8.0, 12.0, 24.0, 80.0)) | st.integers(0, 200).map(float)
 COUNTS = st.sampled_from((0, 1, 4, 10**6))
 PROFILES = st.fixed_dictionaries(
     {},
@@ -38,19 +38,19 @@ PROFILES = st.fixed_dictionaries(
         "session": st.sampled_from((0, 1, int((NOW - 50) * 1e6), int((NOW + 50) * 1e6))),
         "key_tag": st.sampled_from((0, 2**64 - 1)), "version": st.integers(1, 2**40), "addr": st.sampled_from(("", "é:1")),
         "proto": st.sampled_from(("http", "grpc")), "gpu_name": st.sampled_from(("", "RTX", "A100")),
-        "gpu_vram": NUMBERS, "ram_gb": NUMBERS, "gpu_count": COUNTS, "cpu_cores": COUNTS,
+        "gpu_vram": VALUES, "ram_gb": VALUES, "gpu_count": COUNTS, "cpu_cores": COUNTS,
         "price": st.sampled_from((0, 1, UNITS, 2**32, 10**17)), "price_cap": st.sampled_from((None, 0, UNITS, 2**33)),
         "overrides": st.lists(WINDOWS, max_size=3).map(tuple), "max_parallel": st.sampled_from((1, 2, 4, 1024)),
         "region": st.sampled_from(("", "eu", "eu-west", "us")), "accel": NAMES, "tags": NAMES, "capabilities": NAMES,
         "draining": st.booleans(), "operator_drain": st.booleans(), "disabled": st.booleans(),
-        "logged_out": st.booleans(), "trust_s": NUMBERS, "trust_f": NUMBERS, "trust_at": TIMES,
-        "latency_mean": st.none() | NUMBERS, "latency_count": st.sampled_from((0, 4, 5, 9)), "attested_until": TIMES,
+        "logged_out": st.booleans(), "trust_s": VALUES, "trust_f": VALUES, "trust_at": TIMES,
+        "latency_mean": st.none() | VALUES, "latency_count": st.sampled_from((0, 4, 5, 9)), "attested_until": TIMES,
     },
 )  # fmt: skip
 REPORTED = st.none() | st.builds(
     LiveStatus, last_seen=TIMES, reported_at=st.none() | TIMES, ts=st.none() | TIMES, queue_len=COUNTS,
-    busy=st.booleans(), jobs=COUNTS, own=st.sampled_from((0, 1, 3)), latency_ms=st.none() | NUMBERS,
-    temp_c=st.none() | NUMBERS, mem_free_gb=st.none() | NUMBERS,
+    busy=st.booleans(), jobs=COUNTS, own=st.sampled_from((0, 1, 3)), latency_ms=st.none() | VALUES,
+    temp_c=st.none() | VALUES, mem_free_gb=st.none() | VALUES,
 )  # fmt: skip
 
 
@@ -124,6 +124,13 @@ def test_what_is_loaded_can_be_changed_and_removed() -> None:
         for made, _ in miners[1::3]:
             registry.upsert(row(made.miner_id, version=9, tags=("eco",), gpu_vram=5.0, latency_mean=3.0), now=NOW)
     assert_alike(one, other)
+
+
+def test_no_field_of_a_row_or_a_status_is_forgotten() -> None:
+    of_rows = {*TEXTS, *LISTS, *(name for name, _, _ in NUMBERS), "overrides"}
+    assert of_rows == {field.name for field in fields(MinerRow)}
+    follows = {"foreign"}
+    assert {name for name, _, _ in LIVE} | follows == {field.name for field in fields(LiveStatus)}
 
 
 def test_a_miner_that_is_known_is_not_loaded() -> None:

@@ -34,7 +34,7 @@ def whole(registry: Registry) -> dict[str, Any]:
         "ids": registry.ids,
         "slots": registry.slots,
         "free slots": sorted(registry._free_slots),
-        "removed": registry._removed,
+        "removed": registry.removed,
         "addresses": registry.addrs,
         "terms of a miner": [views.terms_of(registry, slot) for slot in slots],
         "regions": [regions[code] for code in registry.columns.region[slots].tolist()],
