@@ -7,10 +7,10 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import figures, harness, heartbeats, match, replicas, reservations, rest, stream
+from benchmarks import figures, harness, heartbeats, match, replicas, reservations, rest, start, stream
 
 # each has NAME, FIGURES, arguments(parser), run(options), tables(result) and plot(result)
-BENCHMARKS = (match, rest, heartbeats, replicas, reservations, stream)
+BENCHMARKS = (match, rest, heartbeats, replicas, reservations, stream, start)
 
 
 def main() -> None:
