@@ -19,7 +19,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -124,7 +124,7 @@ class Bus:
         self._recover_due = False
         self._recovered_at = -RECOVER_PAUSE_S
         self._strangers: set[int] = set()  # primary keys that the database did not know either
-        self._restored: list[tuple[str, bytes]] = []  # what a snapshot tells, until the parts are there to hear it
+        self._before: Iterable[tuple[bytes, bytes]] = ()  # what others told, until the parts are there to hear it
         self._level_at = time.monotonic()  # when this process had last read everything there was
         self._delay_s = 0.0  # of the newest record read
         registry.join(self.writer)
@@ -140,7 +140,10 @@ class Bus:
         self._resenders.append(resend)
 
     def on_snapshot(self, kind: str, know: Callable[[], Iterable[bytes]]) -> None:
-        """Have what this knows put into snapshots, as events of this kind; a process that starts applies them."""
+        """Have what this knows put into snapshots, as events of this kind; a process that starts applies them.
+
+        Without a snapshot it applies those of this kind that are still on the stream: who told them may be gone.
+        """
         self._knowers.append((kind, know))
 
     def publish(self, kind: str, payload: bytes, *, wake: bool = True) -> None:
@@ -178,7 +181,8 @@ class Bus:
 
     def mark(self) -> None:
         """Read from here on: to be called before the database is read, whose rows the events after this bring up to
-        date. What was reported before is asked of everybody."""
+        date. What was reported before is asked of everybody, and what happened to jobs is read again."""
+        self._before = self._told_before()
         try:
             client = self._connect()
             for stream in (REPORTS, EVENTS):
@@ -211,10 +215,10 @@ class Bus:
         place = head.place
         self._epoch, self._positions = place.epoch, dict(place.positions)
         self._heard = {writer: list(counts) for writer, counts in place.heard.items()}
-        self._restored = head.events
+        self._before = [(kind.encode(), payload) for kind, payload in head.events]
 
     def start(self) -> None:
-        self._apply_restored()
+        self._apply_before()
         for work, name in ((self._publish_on, "hub-publish"), (self._read_on, "hub-read")):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
@@ -412,15 +416,30 @@ class Bus:
         newest = reports[-1][0] if reports else None
         self._delay_s = 0.0 if newest is None else max(0.0, time.time() - int(newest.partition(b"-")[0]) / 1000)
 
-    def _apply_restored(self) -> None:
-        told, self._restored = self._restored, []
+    def _apply_before(self) -> None:
+        told, self._before = self._before, ()
         for kind, payload in told:
-            handler = self._handlers.get(kind.encode())
+            handler = self._handlers.get(kind)
             try:
                 if handler is not None:
                     handler(payload)
-            except Exception:  # as one on the stream
-                logger.exception("an event of the snapshot is passed over")
+            except Exception:  # as one that comes later
+                logger.exception("an event from before the start is passed over")
+
+    def _told_before(self) -> Iterator[tuple[bytes, bytes]]:
+        """What is on the stream up to the mark, of the kinds that a snapshot would have."""
+        kinds = {kind.encode() for kind, _ in self._knowers}
+        after, end = b"-", self._positions[EVENTS]
+        try:
+            client = self._connect()
+            while kinds and end != START:
+                found: Sequence[Any] = client.xrange(EVENTS, after, end, count=READ_COUNT)  # type: ignore[assignment]
+                yield from ((fields[b"k"], fields[b"p"]) for _, fields in found if fields[b"k"] in kinds)
+                if len(found) < READ_COUNT:
+                    return
+                after = b"(" + found[-1][0]
+        except (RedisError, OSError) as error:
+            logger.warning("the bus is away at the start: %s", error)
 
     def _apply_events(self, entries: Sequence[tuple[StreamId, dict[bytes, bytes]]]) -> None:
         for position, fields in entries:

@@ -207,6 +207,16 @@ def test_holds_of_a_process_that_is_gone_are_in_the_snapshot(url, start) -> None
     assert unheld.ask("digest") != other.ask("digest")
 
 
+def test_holds_of_a_process_that_is_gone_are_read_from_the_stream_where_there_is_no_snapshot(url, start) -> None:
+    writer, other = start(), start()
+    writer.ask("hold", 700, 1)
+    assert agree(writer, other)
+    writer.ask("stop")
+    late = start()
+    assert agree(other, late)
+    assert late.ask("held") == other.ask("held") > 10
+
+
 def test_a_start_that_does_not_go_on_from_the_snapshots_place_is_seen(url, start) -> None:
     """The control: it misses what came between the snapshot and its start."""
     writer, maker = start(), start()
