@@ -20,6 +20,7 @@ class MatchRecord(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        verbose_name, verbose_name_plural = "match", "job history"
         indexes = [
             models.Index(fields=["job_id"], name="match_record_job"),
             models.Index(fields=["-created_at"], name="match_record_newest"),
@@ -28,6 +29,23 @@ class MatchRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{visible(self.job_id)} at {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Candidacy(models.Model):
+    """A miner that a recorded match offered; matching/candidacies.py writes and purges it with the record."""
+
+    miner_id = models.CharField(max_length=64)
+    # without a constraint: both are written and purged together, and a check of each row would cost as much again
+    record = models.ForeignKey(MatchRecord, models.DO_NOTHING, db_constraint=False, related_name="candidacies")
+    made_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        verbose_name_plural = "candidacies"
+        indexes = [models.Index(fields=["miner_id", "-made_at"], name="candidacy_of_miner")]
+
+    def __str__(self) -> str:
+        return f"{self.miner_id} in match {self.record_id}"
 
 
 class Reservation(models.Model):

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from msgspec import UNSET
 
+from matching.candidacies import candidacies_purge, candidacies_store
 from matching.models import MatchRecord
 from matching.serializers import MatchAnswer, MatchRequest
 from miners.registry import runtime
@@ -111,13 +112,17 @@ def purge() -> int:
             chunk = list(old.values_list("id", flat=True)[:PURGE_CHUNK])
             if not chunk:
                 return deleted
+            candidacies_purge(chunk)
             deleted += MatchRecord.objects.filter(id__in=chunk).delete()[0]
 
 
 def _store(batch: Sequence[Matched]) -> None:
-    """One statement, past the ORM: a model instance and its JSON fields cost several times as much as the insert."""
-    with connection.cursor() as cursor:
-        cursor.execute(INSERT + ", ".join([ONE] * len(batch)), [value for each in batch for value in _values(each)])
+    """Past the ORM: a model instance and its JSON fields cost several times as much as the insert."""
+    statement = f"{INSERT}{', '.join([ONE] * len(batch))} RETURNING id"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement, [value for each in batch for value in _values(each)])
+        pks = sorted(pk for (pk,) in cursor.fetchall())  # they grow in the order of the rows
+        candidacies_store((pk, each.at, each.answer) for pk, each in zip(pks, batch, strict=True))
 
 
 def _values(matched: Matched) -> tuple[Any, ...]:

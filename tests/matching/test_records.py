@@ -8,7 +8,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from matching import records as module
-from matching.models import MatchRecord
+from matching.models import Candidacy, MatchRecord
 from matching.records import Matched, Records, in_sample, purge, records
 from matching.serializers import MatchAnswer, MatchRequest
 from miners.registry import runtime
@@ -212,6 +212,64 @@ def test_matches_that_come_during_a_flush_that_fails_do_not_lift_the_bound(monke
     assert dropped() - before == 4
     assert kept.flush() == 10
     assert jobs() == [f"j{i}" for i in range(4, 14)]
+
+
+def candidacies() -> list[tuple[str, str]]:
+    """(job, miner offered), in the order in which they were written."""
+    return list(Candidacy.objects.order_by("id").values_list("record__job_id", "miner_id"))
+
+
+def test_each_candidate_of_a_record_is_linked_to_it_and_to_no_other(client, fake_clock) -> None:
+    for number in (1, 2, 3):
+        add(f"m{number}", price=tokens(0.1 * number))
+    match(client, "one")
+    match(client, "three", top_k=5)
+    match(client, "none", requirements={"min_vram_gb": 9999})
+    records.flush()
+    offered = {"one": 1, "three": 3, "none": 0}
+    for record in MatchRecord.objects.all():
+        links = Candidacy.objects.filter(record=record).order_by("id")
+        assert [each.miner_id for each in links] == [each["miner_id"] for each in record.candidates]
+        assert len(links) == offered[record.job_id]
+        assert {each.made_at for each in links} <= {record.created_at}
+
+
+def test_links_of_more_rows_than_one_statement_takes_are_all_written(client, monkeypatch) -> None:
+    monkeypatch.setattr("matching.candidacies.CHUNK", 2)
+    for number in range(5):
+        add(f"m{number}")
+    match(client, "j", top_k=5)
+    records.flush()
+    assert candidacies() == [("j", f"m{number}") for number in range(5)]
+
+
+def test_a_flush_that_fails_halfway_leaves_neither_record_nor_links(client) -> None:
+    add()
+    match(client, "j")
+
+    def away(execute, sql, params, many, context):
+        if "matching_candidacy" in sql:
+            raise OperationalError("away")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+        records.flush()
+    assert not MatchRecord.objects.exists()
+    assert records.flush() == 1
+    assert candidacies() == [("j", "m1")]
+
+
+def test_links_are_purged_with_their_records(client, settings, fake_clock) -> None:
+    settings.MATCH_RECORD_DAYS = 1
+    add()
+    match(client, "old")
+    records.flush()
+    fake_clock.advance(DAY_S + 1)
+    add("m2")
+    match(client, "new")
+    records.flush()
+    assert purge() == 1
+    assert candidacies() == [("new", "m2")]
 
 
 def test_a_clean_stop_stores_what_waits(monkeypatch) -> None:
