@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from django.http import HttpRequest
+from django.urls import reverse
 
 from matching.scoring.types import Weights
 from matching.serializers import WEIGHTS
@@ -37,12 +39,17 @@ class Ranked:
     miner_id: str
     score: Bar
     components: list[Bar]
-    price: float
+    price: str
     eta_ms: int | None
     region: str
     gpu_name: str
     explain: str
     url: str = ""  # of the miner's page, where one may see it
+
+
+def job_url(job_id: str) -> str:
+    """The page of one job, which stands above this app: it shows what came of the job too."""
+    return f"{reverse('admin:job_history')}?{urlencode({'job_id': job_id})}"
 
 
 def plain(answer: Any) -> Any:
@@ -70,6 +77,11 @@ def bars_of(counts: Mapping[str, int], total: int) -> list[Bar]:
     ]
 
 
+def price_text(price: float) -> str:
+    """Without the zeros at its end."""
+    return f"{price:.8f}".rstrip("0").rstrip(".")
+
+
 def value_text(value: Any) -> str:
     """A value of a constraint, as one reads it."""
     if value is None:
@@ -87,14 +99,14 @@ def _ranked(rank: int, each: Mapping[str, Any], weights: Weights | None, urls: M
     parts: Mapping[str, float] = each.get("components") or {}
     return Ranked(
         rank=rank,
-        miner_id=str(each.get("miner_id", "")),
+        miner_id=visible(str(each.get("miner_id", ""))),
         score=Bar("score", score, f"{score:.4f}"),
         components=[_component(name, float(parts[name]), weights) for name in WEIGHTS if name in parts],
-        price=float(each.get("price", 0)),
+        price=price_text(float(each.get("price", 0))),
         eta_ms=each.get("eta_ms"),
         region=visible(str(each.get("region", ""))),
         gpu_name=visible(str(each.get("gpu_name", ""))),
-        explain=str(each.get("explain", "")),
+        explain=visible(str(each.get("explain", ""))),
         url=urls.get(str(each.get("miner_id", "")), ""),
     )
 
