@@ -15,6 +15,7 @@ class Entry:
     icon: str  # of Material Symbols, which the theme brings along
     view: str  # "app.model": its list; otherwise the name of a view of the admin
     permission: str | None = None  # None: to view the model, or none for another view
+    also: tuple[str, ...] = ()  # views of the admin that belong to it, wherever they are
 
     def link(self) -> str:
         app, _, model = self.view.partition(".")
@@ -43,7 +44,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Jobs",
         (
             Entry("Match playground", "experiment", "matching_playground", "matching.view_matchrecord"),
-            Entry("Matches", "hub", "matching.matchrecord"),
+            Entry("Job history", "work_history", "matching.matchrecord", also=("job_history",)),
             Entry("Feedback", "reviews", "feedback.feedback"),
         ),
     ),
@@ -65,8 +66,10 @@ def visible_to(request: HttpRequest) -> list[tuple[str, Entry]]:
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Of the pages that the address is below, the nearest is the active one."""
-    links = [each.link() for _, entries in GROUPS for each in entries]
-    here = max(filter(request.path.startswith, links), key=len, default="")
+    places = {
+        place: each for _, entries in GROUPS for each in entries for place in (each.link(), *map(_reversed, each.also))
+    }
+    here = places.get(max(filter(request.path.startswith, places), key=len, default=""))
     return [
         {
             "title": title,
@@ -76,13 +79,17 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                     "icon": each.icon,
                     "link": each.link(),
                     "permission": _may(each.needs()),
-                    "active": each.link() == here,
+                    "active": each == here,
                 }
                 for each in entries
             ],
         }
         for title, entries in GROUPS
     ]
+
+
+def _reversed(view: str) -> str:
+    return reverse(f"admin:{view}")
 
 
 def _may(permission: str | None) -> Callable[[HttpRequest], bool]:

@@ -2,15 +2,25 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
 
+from feedback.admin.jobs import job_history
 from feedback.models import Feedback
+from matching.admin.shown import job_url
 from miners.admin.shared import miner_link
 from miners.models import Miner
-from poolhub.common.admin import CappedPaginator, ReadOnlyAdmin, text_column
+from poolhub.common.admin import CappedPaginator, ReadOnlyAdmin, shown_text, text_column
+
+
+@admin.display(description="job")
+def job(told: Feedback) -> str:
+    return format_html('<a href="{}">{}</a>', job_url(told.job_id), shown_text(told.job_id))
+
 
 TOLD: Any = (
-    text_column("job_id", "job"), miner_link, "outcome", "latency_ms", text_column("fail_code"), "tokens_spent",
+    job, miner_link, "outcome", "latency_ms", text_column("fail_code"), "tokens_spent",
     "created_at",
 )  # fmt: skip
 
@@ -20,6 +30,7 @@ class FeedbackAdmin(ReadOnlyAdmin):
     """Never sorted or counted over all of it, and searched by what is indexed: the table grows with every job."""
 
     list_display = TOLD
+    list_display_links = None  # all of a row is in the list
     list_filter = ("outcome", "created_at")
     list_select_related = ("miner",)
     search_fields = ("job_id__exact", "miner__miner_id__exact")
@@ -29,6 +40,13 @@ class FeedbackAdmin(ReadOnlyAdmin):
     paginator = CappedPaginator
     fields = TOLD
     readonly_fields = TOLD
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.job_view)
+        return [path("job/", view, name="job_history"), *super().get_urls()]
+
+    def job_view(self, request: HttpRequest) -> HttpResponse:
+        return job_history(request, self.admin_site.each_context(request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

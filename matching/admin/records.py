@@ -4,15 +4,19 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.fields.json import KT
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 
 from matching.admin.playground import playground, playground_url
+from matching.admin.shown import job_url
 from matching.models import MatchRecord
 from poolhub.common.admin import NO_VALUE, CappedPaginator, ReadOnlyAdmin, json_column, shown_text, text_column
 
-JOB = text_column("job_id", "job")
+
+@admin.display(description="job")
+def job(record: MatchRecord) -> str:
+    return format_html('<a href="{}">{}</a>', job_url(record.job_id), shown_text(record.job_id))
 
 
 @admin.display(description="try again")
@@ -21,7 +25,7 @@ def again(record: MatchRecord) -> str:
 
 
 READ: Any = (
-    again, JOB, "created_at", text_column("explain"), "eligible", "considered", json_column("rejected"),
+    again, job, "created_at", text_column("explain"), "eligible", "considered", json_column("rejected"),
     json_column("candidates"), json_column("request"), "reservation_id", "latency_ms",
 )  # fmt: skip
 LARGE = ("request", "candidates", "explain", "rejected")
@@ -36,7 +40,8 @@ def first(record: MatchRecord) -> str:
 class MatchRecordAdmin(ReadOnlyAdmin):
     """Never sorted, counted or searched over all of it: the table may have hundreds of millions of rows."""
 
-    list_display = (JOB, "created_at", first, "eligible", "considered", "latency_ms", "reservation_id")
+    list_display = (job, "created_at", first, "eligible", "considered", "latency_ms", "reservation_id")
+    list_display_links = None  # a row leads to all that is known of its job
     list_filter = ("created_at",)
     search_fields = ("job_id__exact",)
     search_help_text = "A whole job id."
@@ -50,11 +55,12 @@ class MatchRecordAdmin(ReadOnlyAdmin):
         records: QuerySet[MatchRecord] = super().get_queryset(request)
         return records.defer(*LARGE).annotate(first_candidate=KT("candidates__0__miner_id"))
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Job ids may hold spaces, so the term is one."""
-        return (queryset.filter(job_id=search_term) if search_term else queryset), False
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """A search is for a job, and its page shows what came of it too."""
+        asked = request.GET.get("q")
+        if asked and self.has_view_permission(request):
+            return HttpResponseRedirect(job_url(asked))
+        return super().changelist_view(request, extra_context)
 
     # ---- the playground
 

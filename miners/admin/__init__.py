@@ -1,2 +1,2 @@
 # Django looks here for what is registered
-from miners.admin import commands, miners, overrides, regions, statuses  # noqa: F401
+from miners.admin import commands, miners, overrides, regions, state_panels, statuses  # noqa: F401

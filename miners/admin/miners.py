@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.html import format_html_join
 
 from miners.admin import live
 from miners.admin.actions import MinerActions, command_send
@@ -22,6 +20,7 @@ from miners.admin.filters import (
     TrustFilter,
 )
 from miners.admin.forms import MinerForm
+from miners.admin.panels import panels_of
 from miners.choices import CommandName
 from miners.models import Miner
 from miners.registry.choosing import Choice, choose
@@ -32,10 +31,6 @@ from poolhub.common.admin import NO_VALUE, CappedPaginator, json_column, text_co
 
 MAX_FOUND = 200
 ADDED = ("miner_id", "disabled", "operator_drain", "price_cap")
-LIVE = (
-    live.state, live.load, live.held, live.effective_price, live.trust, live.last_contact, live.lease_until,
-    live.reported,
-)  # fmt: skip
 ADDR, GPU_NAME, REGION = text_column("addr", "address"), text_column("gpu_name", "GPU"), text_column("region")
 CLAIMED = (
     ADDR, "proto", GPU_NAME, "gpu_vram", "gpu_count", "cpu_cores", "ram_gb", "price", "max_parallel", REGION,
@@ -48,22 +43,16 @@ def has_key(miner: Miner) -> str:
     return "issued" if miner.api_key_hash else NO_VALUE
 
 
-@admin.display(description="more")
-def elsewhere(miner: Miner) -> str:
-    lists = [("price overrides", "priceoverride"), ("commands", "minercommand")]
-    links = [(reverse(f"admin:miners_{model}_changelist"), miner.pk, label) for label, model in lists]
-    return format_html_join(" · ", '<a href="{}?miner__id__exact={}">{}</a>', links)
-
-
 KEPT = (
     has_key, "registered_at", "created_at", "latency_mean", "latency_count", "trust_s", "trust_f", "trust_at",
-    "version", elsewhere,
+    "version",
 )  # fmt: skip
 
 
 @admin.register(Miner)
 class MinerAdmin(MinerActions):
     form = MinerForm
+    change_form_template = "miners/admin/miner.html"
     list_display: Any = (
         "miner_id", live.state, live.heard, GPU_NAME, REGION, live.load, live.temperature, live.effective_price,
         live.trust,
@@ -95,13 +84,20 @@ class MinerAdmin(MinerActions):
             return [(None, {"fields": ADDED, "description": "Its API key is shown once, when it is saved."})]
         return [
             (None, {"fields": (*ADDED, "tags", "reason")}),
-            ("Now", {"fields": LIVE}),
             ("Claimed by the miner", {"fields": CLAIMED}),
             ("Kept by the hub", {"fields": KEPT}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Miner | None = None) -> Any:
-        return () if obj is None else ("miner_id", *LIVE, *CLAIMED, *KEPT)
+        return () if obj is None else ("miner_id", *CLAIMED, *KEPT)
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, add: bool = False, change: bool = False, form_url: str = "",
+        obj: Any | None = None,
+    ) -> Any:  # fmt: skip
+        if obj is not None and not context["is_popup"]:
+            context["panels"] = panels_of(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request: HttpRequest, obj: Miner, form: MinerForm, change: bool) -> None:
         given = form.cleaned_data

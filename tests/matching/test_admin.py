@@ -41,12 +41,15 @@ def test_the_newest_come_first_with_their_first_candidate(root) -> None:
     assert not shows(reply, "second-miner")
 
 
-def test_a_record_is_found_by_its_whole_job_id(root) -> None:
-    record("a job of two")
-    record("a job")
-    assert jobs(root, q="a job of two") == ["a job of two"]
-    assert jobs(root, q="a job") == ["a job"]
-    assert jobs(root, q="job") == []
+def test_a_search_leads_to_the_page_of_the_job(root) -> None:
+    reply = root.get(LIST, {"q": "a job of two"})
+    assert reply.headers["Location"] == "/admin/feedback/feedback/job/?job_id=a+job+of+two"
+    assert staff(name="nobody").get(LIST, {"q": "a job"}).status_code == 403
+
+
+def test_each_row_leads_to_the_page_of_its_job(root) -> None:
+    record("a job & more")
+    assert shows(root.get(LIST), "/admin/feedback/feedback/job/?job_id=a+job+%26+more")
 
 
 def test_records_are_filtered_by_time(root) -> None:
