@@ -17,26 +17,23 @@ class Standing(StrEnum):
     PAST = "past"
 
 
-def standings(overrides: Sequence[PriceOverride], now: float) -> list[Standing]:
-    """Of each. Of one miner the newest in force hides the others; it must be among them."""
+def standing_of(override: PriceOverride, now: float, *, hidden: bool) -> Standing:
+    """hidden: by a newer one that is in force too."""
     at = clock.to_datetime(now)
-    newest: dict[int, int] = {}
-    for each in overrides:
-        if _holds(each, at):
-            newest[each.miner_id] = max(each.pk, newest.get(each.miner_id, 0))
-    return [_standing(each, at, newest) for each in overrides]
-
-
-def _holds(override: PriceOverride, at: datetime) -> bool:
-    return override.valid_from <= at and (override.valid_until is None or override.valid_until > at)
-
-
-def _standing(override: PriceOverride, at: datetime, newest: dict[int, int]) -> Standing:
     if override.valid_until is not None and override.valid_until <= at:
         return Standing.PAST
     if override.valid_from > at:
         return Standing.FUTURE
-    return Standing.IN_FORCE if newest.get(override.miner_id) == override.pk else Standing.BEHIND
+    return Standing.BEHIND if hidden else Standing.IN_FORCE
+
+
+def standings(overrides: Sequence[PriceOverride], now: float) -> list[Standing]:
+    """Of each. Of one miner the newest in force hides the others; it must be among them."""
+    newest: dict[int, int] = {}
+    for each in overrides:
+        if standing_of(each, now, hidden=False) is Standing.IN_FORCE:
+            newest[each.miner_id] = max(each.pk, newest.get(each.miner_id, 0))
+    return [standing_of(each, now, hidden=newest.get(each.miner_id, 0) > each.pk) for each in overrides]
 
 
 def overlapping(

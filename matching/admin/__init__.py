@@ -1,2 +1,2 @@
 # Django looks here for what is registered
-from matching.admin import miner_panels, records  # noqa: F401
+from matching.admin import miner_panels, price_previews, records  # noqa: F401

@@ -11,9 +11,10 @@ from django.template.response import TemplateResponse
 
 from access.audit import MAX_REASON
 from access.audited import Audited
-from miners.admin.acting import act_on_each, chosen, number_of
-from miners.admin.forms import OverrideForm
+from miners.admin.acting import MAX_ACTED, act_on_each, chosen, number_of
 from miners.admin.live import live
+from miners.admin.override_forms import OverrideForm, conflicts_shown, override_of
+from miners.admin.previews import price_previews_of
 from miners.admin.shared import author_of
 from miners.choices import CommandName
 from miners.models import Miner
@@ -80,14 +81,17 @@ class MinerActions(Audited):
 
     @admin.action(description="Set a price override", permissions=["override"])
     def set_price_override(self, request: HttpRequest, queryset: QuerySet[Miner]) -> HttpResponse | None:
-        form = OverrideForm(request.POST if _confirmed(request) else None)
-        if not form.is_valid():
+        previewing = "preview" in request.POST and not _confirmed(request)
+        form = OverrideForm(request.POST if previewing or _confirmed(request) else None)
+        form.deciding = not previewing
+        form.miner_pks = list(queryset.order_by("pk").values_list("pk", flat=True)[: MAX_ACTED + 1])
+        if not form.is_valid() or previewing:
             told = "It holds from the next match on, while it is the newest in force."
-            return self._ask(request, queryset, "set_price_override", told, form)
-        given, author = form.cleaned_data, author_of(request)
+            return self._ask(request, queryset, "set_price_override", told, form, previewing=previewing)
+        given, author, seen = override_of(form), author_of(request), form.seen_pks()
 
         def override(miner: Miner) -> None:
-            price_override_create(miner_id=miner.miner_id, author=author, **given)
+            price_override_create(miner_id=miner.miner_id, author=author, seen=seen, **given)
 
         self._each(request, queryset, "given a price override", override)
         return None
@@ -133,8 +137,9 @@ class MinerActions(Audited):
         return act_on_each(self, request, queryset, done=done, act=act)
 
     def _ask(
-        self, request: HttpRequest, queryset: QuerySet[Miner], action: str, told: str, form: OverrideForm | None = None
-    ) -> HttpResponse | None:
+        self, request: HttpRequest, queryset: QuerySet[Miner], action: str, told: str, form: OverrideForm | None = None,
+        *, previewing: bool = False,
+    ) -> HttpResponse | None:  # fmt: skip
         """A page that says how many miners it is about, and takes what else is needed."""
         miners = chosen(self, request, queryset)
         if not miners:
@@ -158,6 +163,10 @@ class MinerActions(Audited):
             "filters": filters,
             "miners": sorted(miners, key=str),
             "form": form,
+            **({} if form is None else conflicts_shown(form)),
+            "previews": price_previews_of(request, miners, form.cleaned_data["price"])
+            if form is not None and previewing and form.is_valid()
+            else [],
             "media": self.media if form is None else self.media + form.media,
         }
         return TemplateResponse(request, "miners/admin/action.html", context)

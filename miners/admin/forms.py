@@ -5,18 +5,16 @@ from typing import Any
 from django import forms
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from access.audit import MAX_REASON
 from miners.choices import CommandName
-from miners.models import Miner, MinerCommand, PriceOverride, RoundTrip
+from miners.models import Miner, MinerCommand, RoundTrip
 from miners.regions.table import require_round_trip
 from miners.services.commands import command_args
 from miners.tokens import PLACES
-from poolhub.common import clock
 from poolhub.common.admin import add_refusal
 from poolhub.common.errors import HubError
 from poolhub.common.fields import MAX_PRICE
@@ -82,35 +80,6 @@ class MinerForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments i
         except HubError as error:
             raise forms.ValidationError(error.detail) from error
         return tags
-
-
-class OverrideForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments in the stubs alone
-    """An override of any number of miners."""
-
-    price = price_field()
-    valid_from = forms.SplitDateTimeField(
-        required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="UTC. Empty: now."
-    )
-    valid_until = forms.SplitDateTimeField(
-        required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="UTC. Empty: until somebody ends it."
-    )
-
-    class Meta:
-        model = PriceOverride
-        fields: tuple[str, ...] = ("price", "reason", "valid_from", "valid_until")
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        starts = self.cleaned_data.get("valid_from") or clock.to_datetime(clock.now())
-        ends = self.cleaned_data.get("valid_until")
-        if ends is not None and ends <= starts:
-            self.add_error("valid_until", "An override ends after it begins, and after now.")
-        return cleaned
-
-
-class PriceOverrideForm(OverrideForm):
-    class Meta(OverrideForm.Meta):
-        fields = ("miner", *OverrideForm.Meta.fields)
 
 
 class MinerCommandForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments in the stubs alone

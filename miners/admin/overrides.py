@@ -5,28 +5,30 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from unfold.decorators import display
 
 from access.audited import Audited
 from miners.admin.acting import act_on_each
 from miners.admin.filters import WHEN, WhenFilter
-from miners.admin.forms import PriceOverrideForm
+from miners.admin.override_forms import PriceOverrideForm, conflicts_shown, override_of
 from miners.admin.shared import author_of, miner_link, tokens_text
 from miners.models import PriceOverride
 from miners.services.operators import price_override_create, price_override_end
+from miners.standing import Standing, standing_of
 from poolhub.common import clock
 from poolhub.common.admin import KeptAdmin, text_column
 
 ADDED = ("miner", "price", "reason", "valid_from", "valid_until")
 
 
-@admin.display(description="standing")
+BADGES = {
+    Standing.IN_FORCE: "success", Standing.BEHIND: "warning", Standing.FUTURE: "info", Standing.PAST: "default",
+}  # fmt: skip
+
+
+@display(description="standing", label=BADGES)  # type: ignore[untyped-decorator]
 def standing(override: PriceOverride) -> str:
-    now = clock.to_datetime(clock.now())
-    if override.valid_until is not None and override.valid_until <= now:
-        return "past"
-    if override.valid_from > now:
-        return "future"
-    return "in force, behind a newer one" if getattr(override, "hidden", False) else "in force"
+    return standing_of(override, clock.now(), hidden=getattr(override, "hidden", False)).value
 
 
 @admin.display(description="price", ordering="price")
@@ -40,6 +42,7 @@ REASON = text_column("reason")
 @admin.register(PriceOverride)
 class PriceOverrideAdmin(Audited, KeptAdmin):
     form = PriceOverrideForm
+    change_form_template = "miners/admin/override.html"
     autocomplete_fields = ("miner",)
     actions = ("end_now",)
     list_display = (price, miner_link, standing, "valid_from", "valid_until", REASON, "author")
@@ -72,12 +75,16 @@ class PriceOverrideAdmin(Audited, KeptAdmin):
         act_on_each(self, request, queryset, done="ended", act=lambda each: price_override_end(override=each))
 
     def save_model(self, request: HttpRequest, obj: PriceOverride, form: PriceOverrideForm, change: bool) -> None:
-        given = {name: form.cleaned_data[name] for name in ADDED if name != "miner"}
-        made = price_override_create(miner_id=obj.miner.miner_id, author=author_of(request), **given)
+        made = price_override_create(
+            miner_id=obj.miner.miner_id, author=author_of(request), seen=form.seen_pks(), **override_of(form)
+        )
         obj.pk = made.pk
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
         context["show_delete"] = False  # "End now" says what it would do
+        form = context["adminform"].form
+        if isinstance(form, PriceOverrideForm):
+            context |= conflicts_shown(form)
         return super().render_change_form(request, context, *args, **options)
 
     def delete_model(self, request: HttpRequest, obj: PriceOverride) -> None:

@@ -1,7 +1,5 @@
 """The panels of a miner that are this app's own: how it is, what it costs and why, what it was told."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,12 +8,13 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from miners.admin import live
+from miners.admin.override_lines import override_lines
 from miners.admin.panels import Panel, panel_add
 from miners.admin.shared import author_of, tokens_text
 from miners.choices import CommandStatus
-from miners.models import Miner, MinerCommand, PriceOverride
+from miners.models import Miner, MinerCommand
 from miners.registry.records import MinerView, PriceSource
-from miners.standing import Standing, standings
+from miners.standing import Standing
 from poolhub.common import clock
 from poolhub.common.text import visible
 
@@ -29,29 +28,6 @@ SOURCES = {
     PriceSource.OVERRIDE: "The override in force stands in for the miner's own price.",
     PriceSource.CAP: "The price cap is below what would hold otherwise.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class OverrideLine:
-    price: str
-    standing: Standing
-    valid_from: datetime
-    valid_until: datetime | None
-    author: str
-    reason: str
-    url: str
-
-
-def override_lines(overrides: list[PriceOverride], now: float) -> list[OverrideLine]:
-    """Needs the authors selected along. All of a miner that are not over must be among them."""
-    return [
-        OverrideLine(
-            tokens_text(each.price), standing, each.valid_from, each.valid_until,
-            "" if each.author is None else each.author.get_username(), visible(each.reason),
-            reverse("admin:miners_priceoverride_change", args=[each.pk]),
-        )
-        for each, standing in zip(overrides, standings(overrides, now), strict=True)
-    ]  # fmt: skip
 
 
 def _now(request: HttpRequest, miner: Miner) -> dict[str, Any]:
@@ -101,7 +77,7 @@ def _price(request: HttpRequest, miner: Miner) -> dict[str, Any]:
         return shown
     # those that are not over come first: they end later, or never
     last_first = F("valid_until").desc(nulls_first=True)
-    overrides = miner.price_overrides.select_related("author").order_by(last_first, "-id")
+    overrides = miner.price_overrides.select_related("miner", "author").order_by(last_first, "-id")
     lines = override_lines(list(overrides[: MAX_OVERRIDES + 1]), now)
     order = list(Standing)
     shown["more"] = len(lines) > MAX_OVERRIDES

@@ -1,6 +1,12 @@
 """Effective prices: the override in force, else the miner's own, never above its cap (contract, section 4)."""
 
 import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import numpy as np
 
@@ -56,6 +62,29 @@ class Prices:
             _, slot = heapq.heappop(self._changes)
             if slot in self._windows:  # a slot given away since merely settles once more
                 self._settle(slot, now)
+
+    @contextmanager
+    def supposed(self, slots: NDArray[np.intp], price: int) -> Iterator[None]:
+        """For the block, as if an override of this price were the newest in force; caps hold as ever.
+
+        The caller holds the registry's lock, has refreshed it, and changes nothing meanwhile.
+        """
+        columns = self._columns
+        touched: tuple[NDArray[Any], ...] = (columns.price, columns.u_price, columns.f_price, columns.price_source)
+        kept = [column[slots] for column in touched]
+        caps = columns.price_cap[slots]
+        capped = (caps >= 0) & (caps < price)
+        prices = np.where(capped, caps, price)
+        columns.price[slots] = prices
+        columns.u_price[slots] = np.minimum(prices, WIDE)
+        columns.f_price[slots] = prices / UNITS
+        sources = [PRICE_SOURCES.index(each) for each in (PriceSource.CAP, PriceSource.OVERRIDE)]
+        columns.price_source[slots] = np.where(capped, *sources)
+        try:
+            yield
+        finally:
+            for column, values in zip(touched, kept, strict=True):
+                column[slots] = values
 
     def _settle(self, slot: int, now: float) -> None:
         columns = self._columns

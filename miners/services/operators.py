@@ -1,7 +1,7 @@
 """What operators decide about a miner, for admin and API alike. Each holds in the next match, and is in the log."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -18,6 +18,7 @@ from miners.registry import runtime
 from miners.services.registration import session_end
 from miners.services.rows import changing, miner_lock_known, miner_publish, miner_save
 from miners.sessions import hash_api_key, new_api_key, next_session
+from miners.standing import overlapping, unseen
 from poolhub.common import clock
 from poolhub.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from poolhub.common.fields import MAX_PRICE, MINER_ID_PATTERN
@@ -121,7 +122,12 @@ def price_override_create(
     author: "User | None" = None,
     valid_from: datetime | None = None,
     valid_until: datetime | None = None,
+    seen: Collection[int] | None = None,
 ) -> PriceOverride:
+    """Of several in force the newest wins, so this one hides those that it overlaps with.
+
+    seen: of those that whoever decides has looked at, the primary keys; with another one, Conflict. None: not asked.
+    """
     at = clock.to_datetime(clock.now())
     starts = valid_from or at
     if not (price.is_finite() and 0 <= price <= MAX_PRICE):
@@ -130,6 +136,10 @@ def price_override_create(
         raise _invalid("valid_until", "out_of_range", "an override ends after it begins")
     with changing():
         miner = miner_lock_known(miner_id)
+        if seen is not None:
+            others = unseen(overlapping([miner.pk], starts=starts, ends=valid_until), seen)
+            if others:
+                raise Conflict(f"it overlaps with {len(others)} price overrides that were not shown")
         override = PriceOverride.objects.create(
             miner=miner, price=exact(price), reason=reason, author=author, valid_from=starts, valid_until=valid_until,
             created_at=at,

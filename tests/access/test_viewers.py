@@ -15,6 +15,7 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from access.roles import Role
+from miners.models import PriceOverride
 from miners.services.operators import miner_disable
 from tests.access.everything import an_object, database, one_of_each
 from tests.operators import logged_in, superuser
@@ -45,7 +46,8 @@ def member_of(role: Role) -> Client:
 def chosen(model: type[Model], action: str) -> dict[str, Any]:
     """As the list sends it."""
     sent = {name: value for name, value in BODY.items() if name != "_save"}
-    return {**sent, "action": action, "_selected_action": an_object(model).pk}
+    seen = ",".join(map(str, PriceOverride.objects.values_list("pk", flat=True)))  # else the page would ask first
+    return {**sent, "action": action, "_selected_action": an_object(model).pk, "seen": seen}
 
 
 # ---- what there is
