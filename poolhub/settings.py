@@ -135,6 +135,8 @@ INSTALLED_APPS = [
     "feedback",
     "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces
     "unfold.contrib.filters",
+    "unfold.contrib.import_export",  # before import_export, likewise
+    "import_export",
     "poolhub.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -57,7 +57,7 @@ class OverrideForm(forms.ModelForm):  # type: ignore[type-arg]  # takes argument
         return cleaned
 
     def seen_pks(self) -> set[int]:
-        return {int(pk) for pk in self.cleaned_data["seen"].split(",") if SOME_PK.match(pk)}
+        return seen_pks(self.cleaned_data["seen"])
 
     def about(self) -> Collection[int]:
         """The miners that it would be set for."""
@@ -81,6 +81,10 @@ class PriceOverrideForm(OverrideForm):
 
     def about(self) -> Collection[int]:
         return [self.cleaned_data["miner"].pk]
+
+
+def seen_pks(sent: str) -> set[int]:
+    return {int(pk) for pk in sent.split(",") if SOME_PK.match(pk)}
 
 
 def _flat(sent: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from access.audited import Audited
 from miners.admin.acting import act_on_each
 from miners.admin.filters import WHEN, WhenFilter
 from miners.admin.override_forms import PriceOverrideForm, conflicts_shown, override_of
+from miners.admin.override_import import OverrideImportExport
 from miners.admin.shared import author_of, miner_link, tokens_text
 from miners.models import PriceOverride
 from miners.services.operators import price_override_create, price_override_end
@@ -40,7 +41,7 @@ REASON = text_column("reason")
 
 
 @admin.register(PriceOverride)
-class PriceOverrideAdmin(Audited, KeptAdmin):
+class PriceOverrideAdmin(OverrideImportExport, Audited, KeptAdmin):
     form = PriceOverrideForm
     change_form_template = "miners/admin/override.html"
     autocomplete_fields = ("miner",)
