@@ -213,7 +213,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
-DATE_FORMAT, TIME_FORMAT, DATETIME_FORMAT = "Y-m-d", "H:i:s", "Y-m-d H:i:s"
+FORMAT_MODULE_PATH = "poolhub.formats"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # files come straight from the packages: nothing to collect
 

@@ -36,11 +36,16 @@ def first(record: MatchRecord) -> str:
     return shown_text(getattr(record, "first_candidate", None) or NO_VALUE)
 
 
+@admin.display(description="answered in")
+def took(record: MatchRecord) -> str:
+    return f"{record.latency_ms:.2f} ms"
+
+
 @admin.register(MatchRecord)
 class MatchRecordAdmin(ReadOnlyAdmin):
     """Never sorted, counted or searched over all of it: the table may have hundreds of millions of rows."""
 
-    list_display = (job, "created_at", first, "eligible", "considered", "latency_ms", "reservation_id")
+    list_display = (job, "created_at", first, "eligible", "considered", took, "reservation_id")
     list_display_links = None  # a row leads to all that is known of its job
     list_filter = ("created_at",)
     search_fields = ("job_id__exact",)

@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminSplitDateTimeWidget
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
+from access.audit import MAX_REASON
 from miners.admin.forms import price_field
 from miners.admin.override_lines import override_lines
 from miners.models import PriceOverride
@@ -26,6 +27,7 @@ class OverrideForm(forms.ModelForm):  # type: ignore[type-arg]  # takes argument
     """An override of any number of miners. Once it is cleaned, `conflicts` holds what it would overlap with."""
 
     price = price_field()
+    reason = forms.CharField(required=False, max_length=MAX_REASON, widget=UnfoldAdminTextInputWidget)
     valid_from = forms.SplitDateTimeField(
         required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="UTC. Empty: now."
     )

@@ -75,6 +75,11 @@ class PriceOverrideAdmin(OverrideImportExport, Audited, KeptAdmin):
     def end_now(self, request: HttpRequest, queryset: QuerySet[PriceOverride]) -> None:
         act_on_each(self, request, queryset, done="ended", act=lambda each: price_override_end(override=each))
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Of an address; times are two fields each, which no address fills in."""
+        given = super().get_changeform_initial_data(request)
+        return {name: given[name] for name in ("miner", "price", "reason") if name in given}
+
     def save_model(self, request: HttpRequest, obj: PriceOverride, form: PriceOverrideForm, change: bool) -> None:
         made = price_override_create(
             miner_id=obj.miner.miner_id, author=author_of(request), seen=form.seen_pks(), **override_of(form)

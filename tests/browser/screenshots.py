@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -32,6 +33,102 @@ def first_miner(somebody: Operator) -> None:
     somebody.go("/admin/miners/miner/")
     somebody.page.locator("#result_list a:visible", has_text="seed-00002").first.click()
     somebody.page.wait_for_load_state()
+
+
+def prepare(root: Operator) -> None:
+    """The miner that was told of last gets overrides of every standing, and a command."""
+    root.go("/admin/feedback/feedback/")
+    path = root.page.locator("#result_list a[href*='/miners/miner/']:visible").first.get_attribute("href")
+    assert path is not None
+    CHOSEN["path"], CHOSEN["pk"] = path, path.split("/")[-3]
+    windows = [
+        ("0.22", "a campaign of the spring", -1, 40),
+        ("0.3", "as agreed by telephone", 0, 2),
+        ("0.18", "the night", 3, 9),
+    ]
+    for price, reason, start, end in windows:
+        fill_override(root, price, reason, start, end)
+        root.page.click("button[name=_save]")
+        root.page.wait_for_load_state()
+        if root.page.locator("#conflicts").count():
+            root.page.click("button[name=_save]")
+            root.page.wait_for_load_state()
+    root.go(path)
+    for button in ("Drain", "Resume"):
+        root.page.click(f".hub-actions button:text-is('{button}')")
+        root.page.wait_for_load_state()
+
+
+CHOSEN: dict[str, str] = {}
+
+
+def fill_override(root: Operator, price: str, reason: str, start: int, end: int) -> None:
+    """The page that adds an override to the chosen miner; start and end in hours from now."""
+    page = root.go(
+        f"/admin/miners/priceoverride/add/?{urlencode({'miner': CHOSEN['pk'], 'price': price, 'reason': reason})}"
+    )
+    now = datetime.now(UTC)
+    for name, hours in (("valid_from", start), ("valid_until", end)):
+        at = now + timedelta(hours=hours)
+        page.fill(f"#id_{name}_0", f"{at:%Y-%m-%d}")
+        page.fill(f"#id_{name}_1", f"{at:%H:%M:%S}")
+
+
+def known_miner(somebody: Operator) -> None:
+    somebody.go(CHOSEN["path"])
+
+
+def below(title: str) -> Go:
+    """The miner's page, scrolled to one of its panels."""
+
+    def go(somebody: Operator) -> None:
+        known_miner(somebody)
+        somebody.page.locator(f"section[aria-label='{title}']").evaluate("each => each.scrollIntoView()")
+        somebody.page.mouse.wheel(0, -90)  # from under the bar on top
+
+    return go
+
+
+def conflict(somebody: Operator) -> None:
+    fill_override(somebody, "0.25", "the summer", 1, 5)
+    somebody.page.click("button[name=_save]")
+    somebody.page.wait_for_selector("#conflicts")
+
+
+def previewing(somebody: Operator) -> None:
+    somebody.go("/admin/miners/miner/?state=online&region=eu-west")
+    boxes = somebody.page.locator("#result_list input.action-select:visible")
+    for number in range(3):
+        boxes.nth(number).check()
+    somebody.page.select_option("select[name=action]", "set_price_override")
+    somebody.page.click("button:has-text('Run')")
+    somebody.page.fill("#id_price", "0.12")
+    somebody.page.fill("#id_reason", "a campaign in eu-west")
+    somebody.page.click("button[name=preview]")
+    somebody.page.wait_for_selector("#preview")
+    somebody.page.locator("#preview").evaluate("each => each.scrollIntoView({block: 'end'})")
+
+
+def importing(somebody: Operator) -> None:
+    somebody.go(CHOSEN["path"])
+    miner_id = somebody.page.locator("#content .readonly").first.inner_text()
+    text = (
+        "miner_id,price,reason,valid_from,valid_until\n"
+        f"{miner_id},0.2,the weekend,2030-01-05T00:00:00Z,2030-01-07T00:00:00Z\n"
+        f"{miner_id},0.24,the price list of 2030,,2030-01-01T00:00:00Z\n"
+        "seed-00001,0.31,the price list of 2030,,\n"
+    )
+    somebody.go("/admin/miners/priceoverride/import/")
+    file = {"name": "prices.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    somebody.page.set_input_files("input[type=file]", file)
+    somebody.page.select_option("select[name=format]", "0")
+    somebody.page.click("#upload button:has-text('Dry run')")
+    somebody.page.wait_for_selector("#rows")
+
+
+def job(somebody: Operator) -> None:
+    """One that was reserved, done and told of."""
+    somebody.go("/admin/feedback/feedback/job/?job_id=job-00014")
 
 
 def disabling(somebody: Operator) -> None:
@@ -86,7 +183,15 @@ PAGES: dict[str, str | Go] = {
     "admin-dashboard": "/admin/",
     "admin-miners": "/admin/miners/miner/",
     "admin-filters": filtering,
-    "admin-miner": first_miner,
+    "admin-miner": known_miner,
+    "admin-trust": below("Trust"),
+    "admin-offers": below("Recent matches that offered it"),
+    "admin-overrides": "/admin/miners/priceoverride/",
+    "admin-conflict": conflict,
+    "admin-preview": previewing,
+    "admin-import": importing,
+    "admin-jobs": "/admin/matching/matchrecord/",
+    "admin-job": job,
     "admin-disable": disabling,
     "admin-history": history,
     "admin-playground": playground,
@@ -94,7 +199,10 @@ PAGES: dict[str, str | Go] = {
     "admin-users": "/admin/auth/user/",
     "admin-login": "/admin/login/",
 }
-NARROW_TOO = ("admin-dashboard", "admin-miners", "admin-history", "admin-playground", "admin-login")
+NARROW_TOO = (
+    "admin-dashboard", "admin-miners", "admin-miner", "admin-trust", "admin-offers", "admin-conflict", "admin-preview",
+    "admin-import", "admin-job", "admin-history", "admin-playground", "admin-login",
+)  # fmt: skip
 
 
 @contextmanager
@@ -125,16 +233,20 @@ def busy_hub(folder: Path) -> Iterator[LiveHub]:
 
 
 def work_on(hub: LiveHub, done: threading.Event) -> None:
+    number = JOBS
     while not done.wait(0.5):
-        work(hub, 20)
+        work(hub, number, number + 20)
+        number += 20
 
 
-def work(hub: LiveHub, jobs: int = JOBS) -> None:
+def work(hub: LiveHub, start: int = 0, end: int = JOBS) -> None:
     wanted = [{"min_vram_gb": 16}, {"accel": ["cuda"]}, {"min_vram_gb": 500}, {"capabilities_any": ["llama-3-8b"]}, {}]
     with httpx.Client(base_url=hub.base, headers=hub.coordinator, timeout=10) as coordinator:
-        for number in range(jobs):
+        for number in range(start, end):
             job = f"job-{number:05}"
-            body = {"job_id": job, "requirements": wanted[number % 5], "hints": {"region": "eu"} if number % 2 else {}}
+            hints = {"region": "eu"} if number % 2 else {}
+            body = {"job_id": job, "requirements": wanted[number % 5], "hints": hints, "top_k": 3}
+            body |= {"reserve": True} if number % 7 == 0 else {}
             found = coordinator.post("/v1/match", json=body).json()["candidates"]
             if not found:
                 continue
@@ -145,6 +257,9 @@ def work(hub: LiveHub, jobs: int = JOBS) -> None:
 
 def take(folder: Path, names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch, busy_hub(Path(scratch)) as hub, chromium() as browser:
+        with operator(browser, hub) as root:
+            root.log_in("root")
+            prepare(root)
         for dark, narrow in ((False, False), (True, False), (False, True)):
             with operator(browser, hub, dark=dark, narrow=narrow) as root:
                 if "admin-login" in names:

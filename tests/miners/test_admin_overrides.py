@@ -63,6 +63,12 @@ def test_an_override_added_on_its_page_is_live_in_the_next_match_until_it_is_end
     assert matched_price(client)[0] == 0.9
 
 
+def test_an_address_may_fill_in_the_form_but_for_its_times(root) -> None:
+    register()
+    reply = root.get(f"{OVERRIDES}add/", {"miner": stored().pk, "price": "0.3", "valid_from": "soon", "seen": "1"})
+    assert reply.context["adminform"].form.initial == {"miner": str(stored().pk), "price": "0.3"}
+
+
 def test_an_override_may_begin_and_end_later(root, time) -> None:
     register(price_token_per_ksec=Decimal("0.9"))
     starts, ends = (clock.to_datetime(time.now() + ahead) for ahead in (60, 120))
