@@ -126,6 +126,12 @@ def test_an_export_is_as_the_list_is_filtered_and_says_who_and_how_it_stands(roo
     assert json.loads(export(root, JSON, when="future"))[0]["price"] == "1"
 
 
+@pytest.mark.parametrize("query", ["no=filter", "q=%00", "valid_from__gte=soon"])
+def test_an_address_that_is_no_filter_exports_nothing(root, time, query) -> None:
+    reply = root.post(f"{OVERRIDES}export/?{query}", {"format": CSV})
+    assert (reply.status_code, reply.headers["Location"]) == (302, f"{OVERRIDES}export/")
+
+
 def test_the_queries_of_an_export_do_not_grow_with_its_rows(root, time) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:

@@ -42,7 +42,9 @@ def test_a_search_for_nothing_finds_nothing(query) -> None:
     ("path", "active"),
     [
         ("/admin/", "Dashboard"),
-        ("/admin/matching/matchrecord/", "Matches"),
+        ("/admin/matching/matchrecord/", "Job history"),
+        ("/admin/feedback/feedback/job/", "Job history"),
+        ("/admin/feedback/feedback/", "Feedback"),
         ("/admin/matching/matchrecord/playground/", "Match playground"),
     ],
 )
