@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import numpy as np
-
 from miners.registry.bitmaps import Rows
 from miners.registry.columns import INF, WIDE, Columns
 from miners.registry.records import PriceSource, PriceWindow
