@@ -121,7 +121,7 @@ def test_a_full_batch_fits_into_one_statement() -> None:
         kept.add(matched(f"j{i}"))
     with CaptureQueriesContext(connection) as queries:
         assert kept.flush() == module.BATCH
-    assert len(queries) == 1
+    assert sum(each["sql"].startswith("INSERT") for each in queries) == 1
     assert MatchRecord.objects.count() == module.BATCH
 
 
