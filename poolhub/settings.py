@@ -66,6 +66,9 @@ if HUB_NAME in PEER_HUBS:
 if PEER_HUBS and not PEER_SECRET:
     read.stop("PEER_SECRET", "peer hubs are asked with it, or with the first COORDINATOR_SHARED_SECRET: set one")
 
+# --- calls to the outside
+OUTBOUND_ALLOW = read.networks("OUTBOUND_ALLOW")
+
 # --- storage
 DATABASE = read.database("DB_DSN", "sqlite:///poolhub.sqlite3", base=BASE_DIR)
 DB_POOL_SIZE = read.whole("DB_POOL_SIZE", 8, low=1, high=500)

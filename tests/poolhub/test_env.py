@@ -134,6 +134,7 @@ ABSURD = {
     ),
     "PEER_SECRET": (*SECRETS, "x" * 15),
     "PEER_DEADLINE_MS": (*NOT_WHOLE, "9", "10001"),
+    "OUTBOUND_ALLOW": NETWORKS,
     "DB_DSN": (
         "", "hub.sqlite3", "mysql://h/x", "sqlite:///", "sqlite://hub.sqlite3", "sqlite:///:memory:", "sqlite:////",
         "sqlite:///no/such/folder/hub.sqlite3", "postgresql://", "postgresql://h", "postgresql://u:hidden%zz@h/x",
