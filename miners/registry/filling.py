@@ -7,14 +7,17 @@ that few hold is stored, and so the codes of terms, may differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miners.registry import merging
+from miners.registry.attested import Hidden
 from miners.registry.bitmaps import Rows
+from miners.registry.records import ATTESTABLE, NOTHING_ATTESTED, Attested
 from miners.registry.tables import Table
 from miners.registry.terms import Kind
 from miners.registry.writing import COPIED
@@ -28,6 +31,7 @@ LISTS = ((Kind.ACCEL, "accel"), (Kind.TAG, "tags"), (Kind.CAPABILITY, "capabilit
 
 def fill(registry: Registry, slots: Rows, table: Table, now: float) -> None:
     """slots are new, and have their ids already."""
+    table = _covered(registry, slots, table, now)
     columns, states, numbers = registry.columns, registry.states, table.numbers
     for name in COPIED:
         getattr(columns, name)[slots] = numbers[name]
@@ -48,6 +52,33 @@ def fill(registry: Registry, slots: Rows, table: Table, now: float) -> None:
     for at, windows in table.overrides.items():
         registry.prices.give(int(slots[at]), windows)
     settle(registry, slots, now)
+
+
+def _covered(registry: Registry, slots: Rows, table: Table, now: float) -> Table:
+    """With what is attested in place of what is claimed, which is kept aside: Attestations.cover() for many."""
+    until = table.numbers["attested_until"]
+    in_force = until > now
+    numbers = {**table.numbers, "attested_until": np.where(in_force, until, 0.0)}
+    if not in_force.any():
+        return replace(table, numbers=numbers)
+    numbers |= {name: numbers[name].copy() for name in ATTESTABLE if name in numbers}
+    texts = {name: list(values) if name in ATTESTABLE else values for name, values in table.texts.items()}
+    lists = {name: list(values) if name in ATTESTABLE else values for name, values in table.lists.items()}
+    columns: dict[str, Any] = {**numbers, **texts, **lists}
+    for at in np.flatnonzero(in_force).tolist():
+        values = table.attested.get(at, NOTHING_ATTESTED).values()
+        claims = Attested(**{name: _plain(columns[name][at]) for name in values})
+        registry.attested.hide(int(slots[at]), Hidden(claims, float(until[at])))
+        for name, value in values.items():
+            columns[name][at] = value
+    return replace(table, texts=texts, lists=lists, numbers=numbers)
+
+
+def _plain(value: Any) -> Any:
+    """As a MinerRow has it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str) else tuple(value)
 
 
 def settle(registry: Registry, slots: Rows, now: float) -> None:

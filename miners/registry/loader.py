@@ -171,6 +171,7 @@ def _table(
         lists={name: _lists(found[name]) for name in LISTS},
         numbers={field[0]: column(numbers[field[0]], field) for field in NUMBERS},
         overrides={at: overrides[pk] for at, pk in enumerate(found["id"]) if pk in overrides},
+        attested={},
         reported=~np.isnan(reported_at),
         live={field[0]: column(live[field[0]], field) for field in LIVE},
     )

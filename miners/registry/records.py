@@ -1,7 +1,8 @@
 """What goes into the registry and what comes out of it: plain, frozen data across the seam."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -32,8 +33,30 @@ class PriceWindow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """Values that an issuer vouches for; None = it says nothing of it. The names are those of MinerRow."""
+
+    gpu_name: str | None = None
+    gpu_vram: float | None = None
+    gpu_count: int | None = None
+    cpu_cores: int | None = None
+    ram_gb: float | None = None
+    region: str | None = None
+    accel: tuple[str, ...] | None = None
+    capabilities: tuple[str, ...] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Those that are there."""
+        return {name: value for name in ATTESTABLE if (value := getattr(self, name)) is not None}
+
+
+ATTESTABLE = tuple(field.name for field in fields(Attested))
+NOTHING_ATTESTED = Attested()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MinerRow:
-    """Everything durable about one miner as of one row version.
+    """Everything durable about one miner as of one row version; its values are those that the miner claims.
 
     The whole row travels, never a part of it: applying it is idempotent, and the newest version wins.
     """
@@ -66,8 +89,13 @@ class MinerRow:
     trust_at: float  # epoch seconds
     latency_mean: float | None  # ms, the hub's own measurements
     latency_count: int
+    attested: Attested = NOTHING_ATTESTED  # wins over what is claimed until attested_until
     attested_until: float = 0.0  # epoch seconds
     pk: int = 0  # primary key in the database, 0 = none: given once, never again
+
+    def covered(self) -> "MinerRow":
+        """With the attested values in place of the claimed ones."""
+        return replace(self, **self.attested.values())
 
 
 class Report(Struct, frozen=True, kw_only=True):

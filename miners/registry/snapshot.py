@@ -21,6 +21,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from miners.registry import bitmaps, filling, merging
+from miners.registry.attested import Hidden
 from miners.registry.columns import COLUMNS, SEGMENT_BITS
 from miners.registry.records import PriceWindow
 from miners.registry.terms import Kind
@@ -28,7 +29,7 @@ from miners.registry.terms import Kind
 if TYPE_CHECKING:
     from miners.registry.store import Registry
 
-FORMAT = 1  # raised whenever the same columns come to mean something else
+FORMAT = 2  # raised whenever the same columns come to mean something else
 SEGMENT = 1 << SEGMENT_BITS  # slots
 
 ROW_COLUMNS = (
@@ -68,6 +69,7 @@ class Head(Struct, frozen=True):
     place: Place
     vocabulary: list[tuple[Kind, str] | None]  # by term code
     windows: dict[int, tuple[PriceWindow, ...]]  # by slot
+    hidden: dict[int, Hidden]  # likewise, what miners claim of that which is attested
     removed: list[int]  # primary keys
     events: list[tuple[str, bytes]]  # what else the parts of the process know, as events of the bus
 
@@ -118,6 +120,7 @@ def copied(
             place=place,
             vocabulary=registry.terms.vocabulary(),
             windows=registry.prices.all_windows(),
+            hidden=registry.attested.all_hidden(),
             removed=list(registry.removed),
             events=events,
         )
@@ -212,6 +215,8 @@ def restore(registry: Registry, parts: Mapping[str, bytes], *, now: float) -> He
         registry.removed.update(head.removed)
         for slot, windows in head.windows.items():
             registry.prices.give(slot, windows)
+        for slot, hidden in head.hidden.items():
+            registry.attested.hide(slot, hidden)
         registry.order.add_all(registry.slots, registry.slots, registry.columns.id_order)
         taken = np.fromiter(registry.slots.values(), np.intp, len(registry.slots))
         if len(taken):

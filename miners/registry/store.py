@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miners.registry import beats, bitmaps, filling, listing, merging, views, writing
+from miners.registry.attested import Attestations
 from miners.registry.bitmaps import Rows
 from miners.registry.columns import INF, SEGMENT_BITS, Columns
 from miners.registry.forgetting import Trust
@@ -79,6 +80,7 @@ class Registry:
         self.trust = Trust(self.columns, half_life_s=half_life_s)
         self.prices = Prices(self.columns)
         self.roundtrips = RoundTrips()
+        self.attested = Attestations()
         self.ranks = Ranks(self.columns, self.states, self.terms, max_age_s=rank_max_age_s)
         self.order = IdOrder()
         self.pks = Pks()
@@ -96,6 +98,7 @@ class Registry:
     def refresh(self, now: float) -> None:
         """Bring everything that follows from the time up to now."""
         self._expire(now)
+        self._end_attestations(now)
         moved = self.states.refresh(now, self.size)
         if moved is not None:
             for region in np.unique(self.columns.region[moved]):
@@ -166,6 +169,7 @@ class Registry:
             self.order.remove(miner_id)
             self.ranks.touch(int(self.columns.region[slot]))
             self.prices.put(slot, (), -INF)
+            self.attested.forget(slot)
             self.pks.drop(int(self.columns.pk[slot]))
             self.states.clear(slot)
             self.columns.clear(slot)
@@ -324,6 +328,7 @@ class Registry:
             if slot is None:
                 return None
             self._expire(now)
+            self._end_attestations(now)
             self.prices.refresh(now)
             return views.view_of(self, slot, now)
 
@@ -368,6 +373,10 @@ class Registry:
     def _expire(self, now: float) -> None:
         if self.ledger is not None:
             self.ledger.expire(now)
+
+    def _end_attestations(self, now: float) -> None:
+        for slot in self.attested.ended(now):
+            writing.write_row(self, slot, views.row_of(self, slot), now)
 
     def is_silent(self, slot: int, now: float) -> bool:
         """Offline by slot; the caller holds the lock."""

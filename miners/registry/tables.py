@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from miners.registry.bitmaps import Mask
 from miners.registry.columns import INF, NAN
-from miners.registry.records import LiveStatus, MinerRow, PriceWindow
+from miners.registry.records import Attested, LiveStatus, MinerRow, PriceWindow
 
 # name, type, and what stands for None
 NUMBERS = (
@@ -61,6 +61,7 @@ class Table:
     lists: Mapping[str, Sequence[Sequence[str]]]  # LISTS
     numbers: Mapping[str, NDArray[Any]]  # NUMBERS
     overrides: Mapping[int, tuple[PriceWindow, ...]]  # by position, of those who have any
+    attested: Mapping[int, Attested]  # likewise; until attested_until
     reported: Mask  # whose live status counts; the others never were heard of
     live: Mapping[str, NDArray[Any]]  # LIVE
 
@@ -85,6 +86,7 @@ def table_of(miners: Iterable[tuple[MinerRow, LiveStatus | None]]) -> Table:
         lists={name: [getattr(row, name) for row in rows] for name in LISTS},
         numbers={field[0]: column((getattr(row, field[0]) for row in rows), field) for field in NUMBERS},
         overrides={at: row.overrides for at, row in enumerate(rows) if row.overrides},
+        attested={at: row.attested for at, row in enumerate(rows) if row.attested_until},
         reported=np.array([live is not None for live in lives], np.bool_),
         live={field[0]: column((getattr(live, field[0]) for live in heard), field) for field in LIVE},
     )

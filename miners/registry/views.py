@@ -74,12 +74,13 @@ def place_of(registry: Registry, slot: int) -> tuple[str, str, str]:
 
 
 def row_of(registry: Registry, slot: int) -> MinerRow:
+    """As it was written there: with what the miner claims, and what is attested beside it."""
     columns, states = registry.columns, registry.states
     named = terms_of(registry, slot)
     (_, region), (_, proto), (_, gpu_name) = named[:3]
     lists = {wanted: tuple(name for kind, name in named[3:] if kind is wanted) for wanted in Kind}
     drains = int(columns.drains[slot])
-    return MinerRow(
+    shown = MinerRow(
         pk=int(columns.pk[slot]),
         miner_id=registry.ids[slot],
         version=int(columns.version[slot]),
@@ -111,6 +112,7 @@ def row_of(registry: Registry, slot: int) -> MinerRow:
         latency_count=int(columns.latency_count[slot]),
         attested_until=float(columns.attested_until[slot]),
     )
+    return registry.attested.claimed(slot, shown)
 
 
 def known(value: float) -> float | None:

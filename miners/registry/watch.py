@@ -22,7 +22,7 @@ class Changes(NamedTuple):
     """Sets of slots, as long as the registry is."""
 
     profile: Words  # who came, went, or is now described otherwise
-    standing: Words  # profile, state, free slots, price, attestation, or a part of the score
+    standing: Words  # profile, state, free slots, price, or a part of the score
     eta: Words
     mem_free: Words
 
@@ -41,12 +41,11 @@ class Watch:
         columns, states = registry.columns, registry.states
         rows = slice(0, bitmaps.words_for(registry.size) << 6)
         words = slice(0, bitmaps.words_for(registry.size))
-        profile = np.zeros(len(columns.pk[rows]), np.bool_)
+        profile = self._differs("attested", columns.attested_until[rows] > now)  # its end makes no new version
         for name in PROFILE:
             profile |= self._differs(name, getattr(columns, name)[rows])
         standing = profile | self._differs("price", columns.price[rows])
         standing |= self._differs("f_state", columns.f_state[rows])
-        standing |= self._differs("attested", columns.attested_until[rows] > now)
         for name in DRIFTING:
             standing |= self._differs(name, getattr(columns, name)[rows], SLIGHT)
         eligible = states.live[words] & states.free[words] & ~states.disabled[words] & ~states.draining[words]

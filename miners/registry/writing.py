@@ -23,6 +23,7 @@ COPIED = (
 
 def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     columns, states = registry.columns, registry.states
+    row = registry.attested.cover(slot, row, now)
     new = not bitmaps.has_bit(states.present, slot)
     if not new:
         registry.ranks.touch(int(columns.region[slot]))

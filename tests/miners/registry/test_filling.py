@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.engines import rows as one_by_one
 from benchmarks.population import population
-from miners.registry.records import LiveStatus, MinerRow, PriceWindow
+from miners.registry.records import Attested, LiveStatus, MinerRow, PriceWindow
 from miners.registry.store import Registry
 from miners.registry.tables import LISTS, LIVE, NUMBERS, TEXTS, table_of
 from tests.effort import effort
@@ -30,6 +30,13 @@ WINDOWS = st.builds(
     st.sampled_from((0, UNITS // 2, 3 * UNITS)), TIMES, st.sampled_from((1.0, 100.0, math.inf)),
 )  # fmt: skip
 NAMES = st.lists(st.sampled_from(("cuda", "vulkan", "rocm", "a", "b", "c", "")), max_size=5).map(tuple)
+ATTESTED = st.fixed_dictionaries(
+    {},
+    optional={
+        "gpu_name": st.sampled_from(("", "H100")), "gpu_vram": st.sampled_from((0.0, 80.0)), "region": st.sampled_from(("", "us-west")),
+        "gpu_count": st.sampled_from((0, 8)), "accel": NAMES, "capabilities": NAMES, "ram_gb": st.just(7.5), "cpu_cores": st.just(9),
+    },
+).map(lambda values: Attested(**values))  # fmt: skip
 VALUES = st.sampled_from((0.0, 8.0, 12.0, 24.0, 80.0)) | st.integers(0, 200).map(float)
 COUNTS = st.sampled_from((0, 1, 4, 10**6))
 PROFILES = st.fixed_dictionaries(
@@ -45,6 +52,7 @@ PROFILES = st.fixed_dictionaries(
         "draining": st.booleans(), "operator_drain": st.booleans(), "disabled": st.booleans(),
         "logged_out": st.booleans(), "trust_s": VALUES, "trust_f": VALUES, "trust_at": TIMES,
         "latency_mean": st.none() | VALUES, "latency_count": st.sampled_from((0, 4, 5, 9)), "attested_until": TIMES,
+        "attested": ATTESTED,
     },
 )  # fmt: skip
 REPORTED = st.none() | st.builds(
@@ -127,7 +135,7 @@ def test_what_is_loaded_can_be_changed_and_removed() -> None:
 
 
 def test_no_field_of_a_row_or_a_status_is_forgotten() -> None:
-    of_rows = {*TEXTS, *LISTS, *(name for name, _, _ in NUMBERS), "overrides"}
+    of_rows = {*TEXTS, *LISTS, *(name for name, _, _ in NUMBERS), "overrides", "attested"}
     assert of_rows == {field.name for field in fields(MinerRow)}
     follows = {"foreign"}
     assert {name for name, _, _ in LIVE} | follows == {field.name for field in fields(LiveStatus)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.population import population
 from miners.registry import snapshot
 from miners.registry.columns import COLUMNS, ROUGH
-from miners.registry.records import PriceWindow, Report
+from miners.registry.records import NOTHING_ATTESTED, Attested, PriceWindow, Report
 from miners.registry.snapshot import Head, Place, Refused
 from miners.registry.store import Registry
 from miners.registry.tables import table_of
@@ -56,6 +56,8 @@ class Hub:
             price_cap=draw.choice((None, UNITS)), disabled=draw.random() < 0.1, draining=draw.random() < 0.2,
             operator_drain=draw.random() < 0.2, trust_s=draw.random(), trust_at=self.now - 5,
             latency_mean=draw.choice((None, 7.5)), latency_count=draw.choice((0, 6)),
+            attested=draw.choice((NOTHING_ATTESTED, Attested(gpu_vram=80.0, capabilities=("c1", "v")), Attested(region="us"))),
+            attested_until=draw.choice((0.0, self.now - 1, self.now + 9)),
             overrides=(PriceWindow(draw.randrange(UNITS), self.now, draw.choice((math.inf, self.now + 9))),) * draw.randrange(2),
         )  # fmt: skip
         self.registry.upsert(made, now=self.now, last_seen=draw.choice((None, self.now)))

@@ -41,6 +41,7 @@ def whole(registry: Registry) -> dict[str, Any]:
         "order": [registry.ids[slots[at]] for at in np.argsort(registry.columns.id_order[slots])],
         "order of ids": list(registry.order),
         "windows": registry.prices._windows,
+        "hidden": registry.attested.all_hidden(),
         "price changes": set(registry.prices._changes),
         "keys": registry.pks.slots_of(np.arange(1, 400, dtype=np.uint64)).tolist(),
         "regions to rank": {regions[code] for code in registry.ranks._dirty if code in regions},
