@@ -25,4 +25,16 @@ class CommandStatus(models.TextChoices):
     EXPIRED = "expired"
 
 
+class SubjectForm(models.TextChoices):
+    """How a manifest names its miner; as miners.manifests.verify has it."""
+
+    PLAIN = "plain", "the miner's id"
+    SHA256 = "sha256", "SHA-256 of the miner's id, in hexadecimal"
+
+
+class ManifestEnd(models.TextChoices):
+    REPLACED = "replaced"  # by a newer one
+    REVOKED = "revoked"  # by an operator
+
+
 OPEN_STATUSES = (CommandStatus.PENDING, CommandStatus.SENT)  # not answered, and not too late

@@ -13,6 +13,9 @@ MAX_PARALLEL = 10_000
 MAX_OPEN_COMMANDS = 1000
 MAX_RTT_MS = 10_000
 MAX_PROBES = 32  # regions in one heartbeat
+MIN_REFRESH_S, MAX_REFRESH_S = 60, 7 * 86_400  # of issuers' keys
+MAX_LEEWAY_S = 3600
+MAX_LIFETIME_S = 366 * 86_400  # of a manifest
 MIN_CELSIUS, MAX_CELSIUS = -100, 1000
 
 ACCELERATORS = ("cuda", "rocm", "metal", "vulkan", "oneapi", "tpu", "cpu")

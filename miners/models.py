@@ -14,7 +14,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from miners import limits
-from miners.choices import OPEN_STATUSES, CommandName, CommandStatus, Proto
+from miners.choices import OPEN_STATUSES, CommandName, CommandStatus, ManifestEnd, Proto, SubjectForm
+from miners.manifests.claims import FIELDS
+from miners.manifests.keys import ALGORITHMS
 from miners.tokens import TokensField
 from poolhub.common.fields import MAX_COUNT, MAX_NUMBER, MAX_PRICE
 
@@ -222,3 +224,78 @@ class RegionProbe(models.Model):
 
     def __str__(self) -> str:
         return f"{self.miner_id}: {self.region} to {self.other}"
+
+
+def all_algorithms() -> list[str]:
+    return list(ALGORITHMS)
+
+
+def own_names() -> dict[str, str]:
+    return {name: name for name in FIELDS}
+
+
+class ManifestIssuer(models.Model):
+    """Somebody whose signed manifests the hub believes, and how far."""
+
+    name = models.CharField(max_length=64, unique=True)
+    issuer = models.CharField(max_length=255, unique=True)  # the tokens' iss
+    audience = models.CharField(max_length=255, blank=True, default="")  # the tokens' aud; "" = they have none
+    jwks = models.JSONField(default=dict, blank=True)  # public keys: pasted, or last fetched from jwks_url
+    jwks_url = models.CharField(max_length=500, blank=True, default="")
+    refresh_s = models.PositiveIntegerField(default=3600)
+    fetch_due_at = models.DateTimeField(null=True, blank=True)  # None = at once, where there is a URL
+    fetched_at = models.DateTimeField(null=True, blank=True)  # last with success
+    fetch_error = models.CharField(max_length=300, blank=True, default="")  # of the last try
+    algorithms = models.JSONField(default=all_algorithms)
+    leeway_s = models.PositiveIntegerField(default=60)  # of the issuer's clock
+    max_lifetime_s = models.PositiveIntegerField(default=7 * 86_400)
+    subject_claim = models.CharField(max_length=255, default="sub")  # a path
+    subject_form = models.CharField(max_length=8, choices=SubjectForm, default=SubjectForm.PLAIN)
+    mapping = models.JSONField(default=own_names, blank=True)  # name of a value -> path of its claim
+    required = models.JSONField(default=dict, blank=True)  # path of a claim -> value, or list of values
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.CheckConstraint(condition=~Q(name="") & ~Q(issuer=""), name="issuer_named"),
+            models.CheckConstraint(condition=Q(subject_form__in=SubjectForm.values), name="issuer_form_known"),
+            bounded("issuer", "refresh_s", limits.MIN_REFRESH_S, limits.MAX_REFRESH_S),
+            bounded("issuer", "leeway_s", 0, limits.MAX_LEEWAY_S),
+            bounded("issuer", "max_lifetime_s", 1, limits.MAX_LIFETIME_S),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Manifest(models.Model):
+    """A manifest that was accepted. It outlives its miner, so that nobody can use it again under the same id."""
+
+    miner = models.ForeignKey(Miner, models.SET_NULL, null=True, related_name="manifests", db_index=False)
+    issuer = models.ForeignKey(ManifestIssuer, models.PROTECT, related_name="manifests", db_index=False)
+    jti = models.CharField(max_length=255)
+    token = models.TextField()
+    values = models.JSONField(default=dict)
+    issued_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    received_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)  # before its time
+    ended_by = models.CharField(max_length=16, choices=ManifestEnd, blank=True, default="")
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["miner", "-issued_at"], name="manifest_newest"),
+            models.Index(fields=["expires_at"], name="manifest_expiry"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "jti"], name="manifest_used_once"),
+            models.UniqueConstraint(fields=["miner"], condition=Q(ended_at__isnull=True), name="manifest_one_in_force"),
+            models.CheckConstraint(condition=Q(expires_at__gt=F("issued_at")), name="manifest_ends_later"),
+            models.CheckConstraint(condition=Q(ended_by__in=["", *ManifestEnd.values]), name="manifest_end_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.jti} of {self.issuer}"

@@ -6,7 +6,7 @@ load, since the reservations and holds behind it ended with the old process.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any
@@ -17,9 +17,9 @@ from django.db import connection
 from django.db.models import Q
 from django.db.models.sql import Query
 
-from miners.models import Miner, PriceOverride
+from miners.models import Manifest, Miner, PriceOverride
 from miners.registry.columns import INF, NAN
-from miners.registry.records import MinerRow, PriceWindow
+from miners.registry.records import ATTESTABLE, NOTHING_ATTESTED, Attested, MinerRow, PriceWindow
 from miners.registry.store import Registry
 from miners.registry.tables import LISTS, LIVE, NUMBERS, TEXTS, Table, column
 from miners.sessions import key_tag
@@ -37,7 +37,12 @@ REPORTED = ("last_seen", "ts", "queue_len", "busy", "jobs", "latency_ms", "temp_
 STORED = (*DURABLE, *(f"status__{name}" for name in REPORTED))
 
 
-def row_of(miner: Miner, overrides: tuple[PriceWindow, ...]) -> MinerRow:
+Attestation = tuple[Attested, float]  # until when, epoch seconds
+UNATTESTED: Attestation = (NOTHING_ATTESTED, 0.0)
+
+
+def row_of(miner: Miner, overrides: tuple[PriceWindow, ...], attestation: Attestation = UNATTESTED) -> MinerRow:
+    attested, attested_until = attestation
     return MinerRow(
         pk=miner.id,
         miner_id=miner.miner_id,
@@ -68,6 +73,8 @@ def row_of(miner: Miner, overrides: tuple[PriceWindow, ...]) -> MinerRow:
         trust_at=miner.trust_at.timestamp(),
         latency_mean=miner.latency_mean,
         latency_count=miner.latency_count,
+        attested=attested,
+        attested_until=attested_until,
     )
 
 
@@ -89,8 +96,27 @@ def windows_by_miner(now: float, **of: object) -> dict[int, tuple[PriceWindow, .
     return {pk: tuple(windows) for pk, windows in found.items()}
 
 
+def attestations_by_miner(now: float, **of: object) -> dict[int, Attestation]:
+    """Of the manifests in force, by the miner's primary key."""
+    ahead = Manifest.objects.filter(
+        ended_at=None, expires_at__gt=clock.to_datetime(now), **{"miner__isnull": False, **of}
+    )
+    rows = ahead.values_list("miner_id", "values", "expires_at").iterator(CHUNK)
+    return {pk: (attested_of(values), ends.timestamp()) for pk, values, ends in rows if pk is not None}
+
+
+def attested_of(values: Mapping[str, Any]) -> Attested:
+    """From the values of a manifest, as the database has them."""
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in ATTESTABLE
+    }
+    return Attested(**known)
+
+
 def miner_row(miner: Miner) -> MinerRow:
-    return row_of(miner, windows_by_miner(clock.now(), miner=miner).get(miner.pk, ()))
+    now = clock.now()
+    windows = windows_by_miner(now, miner=miner)
+    return row_of(miner, windows.get(miner.pk, ()), attestations_by_miner(now, miner=miner).get(miner.pk, UNATTESTED))
 
 
 def miner_refresh(registry: Registry, miner_id: str) -> bool:
@@ -117,9 +143,11 @@ def stale_rows(registry: Registry, *, now: float) -> Iterator[tuple[MinerRow, fl
     for start in range(0, len(stale), LOOK_UP):
         some = Miner.objects.select_related("status").filter(id__in=stale[start : start + LOOK_UP])
         windows = windows_by_miner(now, miner__in=stale[start : start + LOOK_UP])
+        attested = attestations_by_miner(now, miner__in=stale[start : start + LOOK_UP])
         for miner in some:
             last_seen = miner.status.last_seen
-            yield row_of(miner, windows.get(miner.pk, ())), last_seen.timestamp() if last_seen else None
+            row = row_of(miner, windows.get(miner.pk, ()), attested.get(miner.pk, UNATTESTED))
+            yield row, last_seen.timestamp() if last_seen else None
     for start in range(0, len(extra), LOOK_UP):
         chunk = dict(extra[start : start + LOOK_UP])
         # looked at again: one that was created meanwhile is not gone
@@ -151,12 +179,13 @@ def _table(
     rows: list[tuple[Any, ...]], overrides: dict[int, tuple[PriceWindow, ...]], now: float, grace_s: float
 ) -> Table:
     found = dict(zip(STORED, zip(*rows, strict=True), strict=True))
+    attested = attestations_by_miner(now, miner_id__gte=found["id"][0], miner_id__lte=found["id"][-1])
     numbers: dict[str, Iterable[Any]] = {
         **found,
         "pk": found["id"],
         "key_tag": map(key_tag, found["api_key_hash"]),
         "trust_at": map(_epoch, found["trust_at"]),
-        "attested_until": repeat(0.0, len(rows)),
+        "attested_until": [attested.get(pk, UNATTESTED)[1] for pk in found["id"]],
     }
     reported_at = np.array([NAN if at is None else _epoch(at) for at in found["status__last_seen"]])
     live: dict[str, Iterable[Any]] = {
@@ -171,7 +200,7 @@ def _table(
         lists={name: _lists(found[name]) for name in LISTS},
         numbers={field[0]: column(numbers[field[0]], field) for field in NUMBERS},
         overrides={at: overrides[pk] for at, pk in enumerate(found["id"]) if pk in overrides},
-        attested={},
+        attested={at: attested[pk][0] for at, pk in enumerate(found["id"]) if pk in attested},
         reported=~np.isnan(reported_at),
         live={field[0]: column(live[field[0]], field) for field in LIVE},
     )

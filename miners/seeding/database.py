@@ -19,7 +19,7 @@ from django.db import IntegrityError, OperationalError, transaction
 from miners import connections
 from miners.models import Miner, MinerStatus
 from miners.profile import registered_profile
-from miners.registry.loader import row_of, windows_by_miner
+from miners.registry.loader import UNATTESTED, attestations_by_miner, row_of, windows_by_miner
 from miners.registry.records import Report
 from miners.registry.runtime import loaded
 from miners.seeding.load import Load
@@ -167,9 +167,11 @@ def _publish(reports: dict[str, Report]) -> None:
         return
     miners = list(Miner.objects.filter(miner_id__in=reports))
     overrides = windows_by_miner(clock.now(), miner__in=miners)
+    attested = attestations_by_miner(clock.now(), miner__in=miners)
     for miner in miners:
         report = reports[miner.miner_id]
-        registry.upsert(row_of(miner, overrides.get(miner.pk, ())), now=report.at, last_seen=report.at)
+        row = row_of(miner, overrides.get(miner.pk, ()), attested.get(miner.pk, UNATTESTED))
+        registry.upsert(row, now=report.at, last_seen=report.at)
         registry.report(miner.miner_id, report)
         connections.end(miner.miner_id, connections.ENDED, before=miner.session)
 

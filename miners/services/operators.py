@@ -16,7 +16,7 @@ from miners.models import Miner, MinerStatus, PriceOverride
 from miners.profile import exact
 from miners.registry import runtime
 from miners.services.registration import session_end
-from miners.services.rows import changing, miner_lock_known, miner_publish, miner_save
+from miners.services.rows import changing, miner_lock_known, miner_publish, miner_republish, miner_save
 from miners.sessions import hash_api_key, new_api_key, next_session
 from miners.standing import overlapping, unseen
 from poolhub.common import clock
@@ -144,7 +144,7 @@ def price_override_create(
             miner=miner, price=exact(price), reason=reason, author=author, valid_from=starts, valid_until=valid_until,
             created_at=at,
         )  # fmt: skip
-        _republish(miner)
+        miner_republish(miner)
         after = {"price": override.price, "valid_from": starts, "valid_until": valid_until, "reason": reason}
         change_record(action="price override set", obj=override, of=miner, before={}, after=after)
     return override
@@ -172,7 +172,7 @@ def price_override_end(*, override: PriceOverride) -> None:
             override.save(update_fields=["valid_until"])
             after = {**before, "valid_until": at}
             change_record(action="price override ended", obj=override, of=miner, before=before, after=after)
-        _republish(miner)
+        miner_republish(miner)
 
 
 def _decide(miner_id: str, action: str, **changes: object) -> None:
@@ -182,13 +182,6 @@ def _decide(miner_id: str, action: str, **changes: object) -> None:
     miner_save(miner, changes)
     if before:
         change_record(action=action, obj=miner, before=before, after={name: changes[name] for name in before})
-
-
-def _republish(miner: Miner) -> None:
-    """A new version of the row, for what has changed beside it."""
-    miner.version += 1
-    miner.save(update_fields=["version"])
-    miner_publish(miner)
 
 
 def _invalid(field: str, code: str, detail: str) -> ValidationFailed:

@@ -49,6 +49,13 @@ def miner_save(miner: Miner, changes: Mapping[str, object], *, last_seen: float 
     miner_publish(miner, last_seen=last_seen)
 
 
+def miner_republish(miner: Miner) -> None:
+    """A new version of a locked miner's row, for what has changed beside it."""
+    miner.version += 1
+    miner.save(update_fields=["version"])
+    miner_publish(miner)
+
+
 def miner_publish(miner: Miner, *, last_seen: float | None = None) -> None:
     """Have the registry take the row as it is now, once it is committed."""
     transaction.on_commit(partial(runtime.row_tell, miner_row(miner), now=clock.now(), last_seen=last_seen))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.engines import rows as one_by_one
-from miners.models import Miner, MinerStatus, PriceOverride
+from miners.models import Manifest, ManifestIssuer, Miner, MinerStatus, PriceOverride
 from miners.registry import loader, runtime
 from miners.registry.records import LiveStatus, MinerRow
 from poolhub.common import clock
@@ -24,6 +24,7 @@ def stored(now: float) -> None:
     """Miners of every kind: with and without key, session, cap, measurements, overrides, status, contact."""
     draw = Random(3)
     at = clock.to_datetime(now)
+    issuer = ManifestIssuer.objects.create(name="x", issuer="x")
     texts = ("", "RTX 4090", 'a "quoted", ünïcode [one] \\')
     for i in range(COUNT):
         miner = Miner.objects.create(
@@ -45,6 +46,12 @@ def stored(now: float) -> None:
             PriceOverride.objects.create(
                 miner=miner, price=Decimal(draw.randrange(9)) / 8, valid_from=at + timedelta(seconds=draw.randrange(-9, 9)),
                 valid_until=draw.choice((None, at + timedelta(seconds=10))),
+            )  # fmt: skip
+        if draw.random() < 0.5:
+            Manifest.objects.create(
+                miner=miner, issuer=issuer, jti=str(i), token="a.b.c", issued_at=at - timedelta(days=1),
+                expires_at=at + timedelta(seconds=draw.choice((-1, 10, 3600))), ended_at=draw.choice((None, None, at)),
+                values=draw.choice(({}, {"gpu_vram": 80, "accel": [], "region": "us"}, {"capabilities": ["v", "w"], "gpu_count": 8})),
             )  # fmt: skip
         if draw.random() < 0.8:
             ago = timedelta(seconds=draw.choice((0, 60.000001, 119.5, 120.5)))
@@ -89,6 +96,7 @@ def test_a_load_holds_what_the_models_say(time, monkeypatch, chunk) -> None:
     assert not unlike(loaded, expected)
     assert np.isnan(loaded.columns.temp_c[:COUNT]).any()
     assert loaded.prices._windows
+    assert loaded.attested.all_hidden()
 
 
 def test_no_miner_is_no_difficulty(time) -> None:
