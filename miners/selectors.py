@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 
+from msgspec import convert
+
 from miners.models import Miner
 from miners.profile import UNSAFE
 from miners.registry.records import MinerView, State
 from miners.registry.runtime import get_registry
-from miners.serializers import LiveAnswer, MinerAnswer, MinerPage
+from miners.serializers import AttestedAnswer, LiveAnswer, MinerAnswer, MinerPage
 from poolhub.common import clock
 from poolhub.common.errors import FieldError, NotFound, ValidationFailed
 from poolhub.common.fields import MAX_COUNT, price_number
@@ -83,7 +85,8 @@ def _answers(views: Iterable[MinerView]) -> list[MinerAnswer]:
 
 
 def _answer(view: MinerView, wallet_address: str, registered_at: datetime | None) -> MinerAnswer:
-    row, live = view.row, view.live
+    row, live = view.row.covered(), view.live
+    attested = row.attested.values()
     return MinerAnswer(
         miner_id=row.miner_id,
         state=view.state,
@@ -108,6 +111,8 @@ def _answer(view: MinerView, wallet_address: str, registered_at: datetime | None
         draining=row.draining,
         operator_drain=row.operator_drain,
         disabled=row.disabled,
+        attested_until=clock.to_rfc3339(row.attested_until) if row.attested_until else None,
+        claimed=convert({name: getattr(view.row, name) for name in attested}, AttestedAnswer),
         trust=round(view.trust, 6),
         measured_latency_ms=row.latency_mean,
         lease_expires_at=_time(view.lease_expires_at),

@@ -128,6 +128,31 @@ class LeaseAnswer(Struct, kw_only=True):
     lease_expires_at: str
 
 
+class ManifestRequest(Struct, kw_only=True):
+    manifest: Annotated[str, Meta(min_length=1)]  # one that is too long has a reason of its own
+    session_token: str | None = None
+
+
+class AttestedAnswer(Struct, kw_only=True, omit_defaults=True):
+    gpu_name: str | None = None
+    gpu_vram: float | None = None
+    gpu_count: int | None = None
+    cpu_cores: int | None = None
+    ram_gb: float | None = None
+    region: str | None = None
+    accel: list[str] | None = None
+    capabilities: list[str] | None = None
+
+
+class ManifestAnswer(Struct, kw_only=True):
+    miner_id: str
+    attested: Literal[True] = True
+    attested_until: str
+    issuer: str
+    jti: str
+    values: AttestedAnswer
+
+
 class Heartbeat(Struct, kw_only=True):
     """miner → hub on the socket. ts stays text, so that the acknowledgement names it as it came."""
 
@@ -192,6 +217,8 @@ class MinerAnswer(Struct, kw_only=True):
     draining: bool
     operator_drain: bool
     disabled: bool
+    attested_until: str | None
+    claimed: AttestedAnswer  # what the miner claims of that which is attested
     trust: float
     measured_latency_ms: float | None
     lease_expires_at: str | None

@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
+from msgspec import convert
 from rest_framework.request import Request
 
 from access.audit import Via, acting, actor_of
@@ -16,10 +17,13 @@ from miners.profile import durable_changes, registered_profile
 from miners.reports import heartbeat_report, update_report
 from miners.selectors import miner_get, miner_page, page_query
 from miners.serializers import (
+    AttestedAnswer,
     CommandAnswer,
     CommandRequest,
     HeartbeatRequest,
     LeaseAnswer,
+    ManifestAnswer,
+    ManifestRequest,
     MinerAnswer,
     MinerPage,
     RegisterAnswer,
@@ -28,6 +32,7 @@ from miners.serializers import (
     UpdateRequest,
 )
 from miners.services.commands import command_args, command_create
+from miners.services.manifests import manifest_accept
 from miners.services.registration import miner_logout, miner_register
 from miners.services.telemetry import Lease, lease_renew, miner_heartbeat, miner_heartbeat_by_key, miner_update
 from poolhub.common import clock, ratelimit
@@ -119,6 +124,26 @@ class SessionViewSet(HubViewSet):
     def logout(self, request: Request) -> HttpResponse:
         miner_logout(session=self.session(request), now=clock.now())
         return HttpResponse(status=204)
+
+    @extend_schema(
+        parameters=[SESSION_TOKEN],
+        request=body(ManifestRequest),
+        responses={200: answer(ManifestAnswer), **PROBLEMS(401, 403, 422, 429)},
+    )
+    def manifest(self, request: Request) -> HttpResponse:
+        ratelimit.check(request, group="manifest", rate=settings.RATELIMIT_REGISTER)
+        session = self.session(request)
+        asked = self.read(request, ManifestRequest)
+        accepted = manifest_accept(session=session, token=asked.manifest, now=clock.now())
+        return self.reply(
+            ManifestAnswer(
+                miner_id=session.miner_id,
+                attested_until=clock.to_rfc3339(accepted.expires_at),
+                issuer=accepted.issuer,
+                jti=accepted.jti,
+                values=convert(accepted.values, AttestedAnswer),
+            )
+        )
 
     def session(self, request: Request) -> Session:
         """The live session whose token came with the request; Unauthorized or Forbidden without."""

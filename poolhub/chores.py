@@ -1,5 +1,8 @@
 """What one process of a cluster does for all of them, again and again: ``manage.py worker``.
 
+Chores that wait for servers elsewhere have a thread of their own, so that the hub's own never wait with them. A hub of
+one process runs those too (``manage.py serve``), without claims.
+
 Promises. A chore runs about once a period, in whichever worker comes first: a claim in Redis, which lasts a period,
 says that it is taken. Each chore is safe to run twice all the same, for a worker that stands still outlives its claim.
 One that fails is logged once and tried again soon. While Redis is away nothing is claimed and nothing runs; on its
@@ -9,10 +12,12 @@ return everything does. A worker that is killed leaves a chore undone for a peri
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
+from django.conf import settings
 from django.db import close_old_connections
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,6 +26,8 @@ from matching import records
 from matching.reservations.table import reservations_purge
 from miners.regions.table import MEASURE_S, round_trips_measure
 from miners.registry import runtime, sync
+from miners.services.issuers import keys_refresh
+from miners.services.manifests import manifests_purge
 from poolhub import multiproc
 from poolhub.common import clock, redis
 from poolhub.common.metrics import CHORES
@@ -38,8 +45,9 @@ SEEN = PREFIX + "seen"
 class Chore:
     name: str
     period_s: float
-    run: Callable[[], object]
-    shared: bool = True  # one worker does it for all; else each worker does it, for its own machine
+    run: Callable[..., object]
+    shared: bool = True  # one worker does it for all; else each worker does it: for its own machine, or side by side
+    long: bool = False  # takes the event that tells it to stop early
 
 
 def rows_recover() -> int:
@@ -55,9 +63,15 @@ ALL = (
     Chore("metrics-fold", 60, multiproc.fold_ended, shared=False),
 )
 
+OUTSIDE = (
+    Chore("issuer-keys", 5, keys_refresh, long=True),
+    Chore("manifests-purge", 3600, manifests_purge),
+)
+
 
 class Worker:
-    def __init__(self, chores: Sequence[Chore], client: Redis) -> None:
+    def __init__(self, chores: Sequence[Chore], client: Redis | None) -> None:
+        """Without a client nothing is claimed: this process is the only one."""
         self._chores = chores
         self._client = client
         self._name = secrets.token_hex(8)
@@ -75,10 +89,11 @@ class Worker:
     def look(self, stop: threading.Event) -> None:
         """Run what is due and nobody else has claimed."""
         try:
-            self._client.set(SEEN, clock.now(), ex=SEEN_S)
+            if self._client is not None:
+                self._client.set(SEEN, clock.now(), ex=SEEN_S)
             for chore in self._chores:
                 if not stop.is_set() and self._due[chore.name] <= monotonic() and self._claim(chore):
-                    self._run(chore)
+                    self._run(chore, stop)
         except (RedisError, OSError) as error:
             if not self._away:
                 logger.warning("the worker waits for Redis: %s", error)
@@ -89,27 +104,43 @@ class Worker:
             self._away = False
 
     def _claim(self, chore: Chore) -> bool:
-        if not chore.shared:
+        if self._client is None or not chore.shared:
             self._due[chore.name] = monotonic() + chore.period_s
             return True
         return bool(self._client.set(PREFIX + chore.name, self._name, nx=True, px=round(chore.period_s * 1000)))
 
-    def _run(self, chore: Chore) -> None:
+    def _run(self, chore: Chore, stop: threading.Event) -> None:
         try:
-            chore.run()
+            if chore.long:
+                chore.run(stop=stop)
+            else:
+                chore.run()
         except Exception:  # the worker outlives whatever a chore meets, such as a database that is away
             CHORES.labels(chore=chore.name, outcome="failed").inc()
             if chore.name not in self._failing:
                 logger.exception("chore %s failed; it is tried again every %.0f s", chore.name, RETRY_S)
             self._failing.add(chore.name)
             self._due[chore.name] = monotonic() + RETRY_S
-            if chore.shared:
+            if chore.shared and self._client is not None:
                 self._client.pexpire(PREFIX + chore.name, round(RETRY_S * 1000))
         else:
             CHORES.labels(chore=chore.name, outcome="done").inc()
             if chore.name in self._failing:
                 logger.warning("chore %s works again", chore.name)
             self._failing.discard(chore.name)
+
+
+@contextmanager
+def outside(stop: threading.Event) -> Iterator[None]:
+    """Run the chores that wait for others in a thread beside the block; at its end, what is under way is finished."""
+    client = redis.client() if settings.REDIS_URL else None
+    thread = threading.Thread(target=Worker(OUTSIDE, client).run, args=(stop,), name="chores-outside")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def worker_seen_at() -> float | None:

@@ -6,6 +6,7 @@ ROUTES = {
     "/v1/miners/heartbeat": ("POST",),
     "/v1/miners/lease/renew": ("GET", "HEAD", "POST"),
     "/v1/miners/logout": ("POST",),
+    "/v1/miners/manifest": ("POST",),
     "/v1/miners": ("GET", "HEAD"),
     "/v1/miners/{miner_id}": ("GET", "HEAD"),
     "/v1/miners/{miner_id}/commands": ("POST",),

@@ -147,3 +147,28 @@ def until(condition: Callable[[], bool]) -> None:
         if condition():
             return
     raise AssertionError("it never came true")
+
+
+def test_a_hub_of_one_process_runs_chores_without_claims() -> None:
+    done: list[str] = []
+    worker = Worker([Chore("alone", 3600, lambda: done.append("done"))], None)
+    worker.look(GOES_ON)
+    worker.look(GOES_ON)
+    assert done == ["done"]
+
+
+def test_a_long_chore_is_told_to_stop(client) -> None:
+    stop, began = threading.Event(), threading.Event()
+
+    def wait(*, stop: threading.Event) -> None:
+        began.set()
+        assert stop.wait(10)
+
+    thread = threading.Thread(
+        target=Worker([Chore("long", 3600, wait, shared=False, long=True)], client).run, args=(stop,)
+    )
+    thread.start()
+    assert began.wait(10)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()

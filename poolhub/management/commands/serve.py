@@ -1,5 +1,6 @@
 """The hub alone, all of it in this process: `make serve`."""
 
+import threading
 from typing import Any
 
 from django.conf import settings
@@ -7,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from miners.registry import runtime
+from poolhub import chores
 from poolhub.management.migrated import require_migrated
 from poolhub.onlyone import AlreadyRunning, only_process
 
@@ -35,7 +37,8 @@ class Command(BaseCommand):
         endpoint = endpoint_of(settings.POOLHUB_HOST, settings.POOLHUB_PORT)
         server = HubServer(application, endpoint=endpoint, ready=self.greet)
         try:
-            server.run()
+            with chores.outside(threading.Event()):
+                server.run()
         finally:
             runtime.stop()
         if server.failure is not None:

@@ -25,6 +25,7 @@ class Command(BaseCommand):
         process.begin()
         runtime.every(keeper.PERIOD_S, runtime.snapshot_make, "snapshot")
         try:
-            chores.Worker(chores.ALL, redis.client()).run(stop)
+            with chores.outside(stop):
+                chores.Worker(chores.ALL, redis.client()).run(stop)
         finally:
             process.end()
