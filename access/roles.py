@@ -24,14 +24,21 @@ LOG = "access.change"  # seen by all, changed by nobody
 ACCESS = frozenset({"auth.user", "auth.group", "axes.accessattempt"})
 
 # What may be seen but is not an operator's to change: it decides whom the hub believes, or cannot be brought back.
-ADMINISTRATORS_ALONE = frozenset({"miners.delete_miner"})
+ADMINISTRATORS_ALONE = frozenset(
+    {
+        "miners.delete_miner",
+        "miners.add_manifestissuer",
+        "miners.change_manifestissuer",
+        "miners.delete_manifestissuer",
+    }
+)
 # Deleting an override is ending it; a round trip that is measured comes back.
 OPERATORS_MAY_DELETE = frozenset({"miners.priceoverride", "miners.roundtrip"})
 
 DESCRIPTIONS = {
     Role.VIEWER: "sees the pool, jobs and the log of changes; changes nothing",
     Role.OPERATOR: "also acts on the pool: miners, keys, commands, prices",
-    Role.ADMINISTRATOR: "also removes miners, and says who may log in",
+    Role.ADMINISTRATOR: "also removes miners, and says whose manifests are believed and who may log in",
 }
 
 

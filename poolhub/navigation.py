@@ -38,6 +38,8 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Regions", "public", "miners.roundtrip"),
             Entry("Commands", "send", "miners.minercommand"),
             Entry("Last reports", "ecg_heart", "miners.minerstatus"),
+            Entry("Manifests", "verified", "miners.manifest"),
+            Entry("Issuers", "workspace_premium", "miners.manifestissuer"),
         ),
     ),
     (

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
@@ -128,6 +129,8 @@ class MinerAdmin(MinerActions):
         """Counted, not listed: a miner may have more feedback than a page can show."""
         counts = {Miner._meta.verbose_name_plural: len(objs)}
         for relation in Miner._meta.related_objects:
+            if relation.on_delete is models.SET_NULL:
+                continue  # these stay
             related: Any = relation.related_model
             number = related._base_manager.filter(**{f"{relation.field.name}__in": objs}).count()
             if number:

@@ -11,15 +11,15 @@ from typing import Annotated, Any
 from msgspec import Struct, structs
 
 from miners.manifests.reasons import Reason, Refused
+from miners.manifests.texts import is_safe
 from poolhub.common import codec
 from poolhub.common.errors import ValidationFailed
-from poolhub.common.fields import SAFE, UNSAFE, Capabilities, Count, MemoryGB, Region, Tags, Text
+from poolhub.common.fields import SAFE, Capabilities, Count, MemoryGB, Region, Tags, Text
 
 MISSING: Any = object()
 PATH = re.compile(r"#?(/.*|[^/#].*)")
 MAX_PATH = 255
 ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
-_UNSAFE = re.compile(f"[{UNSAFE}]")
 
 
 class Values(Struct, kw_only=True, omit_defaults=True):
@@ -72,7 +72,7 @@ def values_of(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str
         raise Refused(Reason.INVALID_VALUE, error.detail) from error
     values = {name: value for name, value in read.items() if value is not None}
     for name, value in values.items():
-        if any(_UNSAFE.search(text) for text in _texts(value)):
+        if not all(map(is_safe, _texts(value))):
             raise Refused(Reason.INVALID_VALUE, f"{name}: control and direction characters are not allowed")
         if isinstance(value, list):
             values[name] = list(dict.fromkeys(value))

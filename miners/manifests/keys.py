@@ -6,6 +6,7 @@ from typing import Any
 from joserfc.jwk import ECKey, OKPKey
 
 from miners.manifests.reasons import Reason, Refused
+from miners.manifests.texts import is_safe
 
 Jwk = Mapping[str, Any]
 Key = ECKey | OKPKey
@@ -15,6 +16,7 @@ ED25519 = ("OKP", "Ed25519")
 CURVES = {"ES256": ("EC", "P-256"), "ES384": ("EC", "P-384"), "EdDSA": ED25519, "Ed25519": ED25519}
 KEYS: dict[str, type[ECKey] | type[OKPKey]] = {"EC": ECKey, "OKP": OKPKey}
 SECRET = ("d", "k", "p", "q", "dp", "dq", "qi", "oth")  # members of private and of symmetric keys
+KEPT = ("kty", "crv", "x", "y", "kid", "alg")
 MAX_KEYS = 50
 MAX_KID = 255
 
@@ -24,7 +26,7 @@ class BadKeys(ValueError):
 
 
 def public_keys(jwks: object) -> list[dict[str, Any]]:
-    """The keys of a set that can verify manifests, each of them whole. Others (RSA, for encryption) are passed over.
+    """The keys of a set that can verify manifests, as KEPT. Others (RSA, for encryption) are passed over.
 
     Raises BadKeys where it is no set of keys, holds a private or symmetric key, a broken one, a name twice, or none of
     use.
@@ -35,7 +37,7 @@ def public_keys(jwks: object) -> list[dict[str, Any]]:
     for number, key in enumerate(keys):
         if key.get("kty") == "oct" or any(name in key for name in SECRET):
             raise BadKeys(f"Key {number} is private or symmetric: only public keys belong here. Take it out of use.")
-    usable = [key for key in keys if _is_usable(key)]
+    usable = [{name: key[name] for name in KEPT if name in key} for key in keys if _is_usable(key)]
     for key in usable:
         key_import(key)
     names = [key.get("kid") for key in usable]
@@ -78,6 +80,6 @@ def fits(key: Jwk, algorithm: str) -> bool:
 
 def _is_usable(key: Jwk) -> bool:
     kid, use, operations = key.get("kid"), key.get("use", "sig"), key.get("key_ops", ["verify"])
-    named = kid is None or (isinstance(kid, str) and 0 < len(kid) <= MAX_KID)
+    named = kid is None or (isinstance(kid, str) and 0 < len(kid) <= MAX_KID and is_safe(kid))
     meant = use == "sig" and isinstance(operations, list) and "verify" in operations
     return named and meant and any(fits(key, algorithm) for algorithm in ALGORITHMS)

@@ -6,7 +6,6 @@ keys, so that no issuer can ever speak with the key of another. Source: RFC 7515
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,13 +17,12 @@ from joserfc.jws import JWSRegistry, deserialize_compact
 from miners.manifests.claims import MISSING, claim_at, requirements_check, values_of
 from miners.manifests.keys import ALGORITHMS, BadKeys, Jwk, Key, key_for
 from miners.manifests.reasons import Reason, Refused
+from miners.manifests.texts import is_safe
 from miners.manifests.tokens import MAX_TOKEN, Token, token_read
-from poolhub.common.fields import UNSAFE
 
 MAX_TEXT = 255
 MAX_TIME = 253_402_300_799  # the end of the year 9999, epoch seconds
 UNSUPPORTED = ("crit", "b64", "zip", "enc")  # they change what the rest of a token means
-_UNSAFE = re.compile(f"[{UNSAFE}]")
 
 
 class SubjectForm(StrEnum):
@@ -150,7 +148,7 @@ def _check_audience(token: Token, policy: Policy) -> None:
 
 def _text(token: Token, name: str) -> str:
     found = _claim(token, name)
-    if not isinstance(found, str) or not 0 < len(found) <= MAX_TEXT or _UNSAFE.search(found):
+    if not isinstance(found, str) or not 0 < len(found) <= MAX_TEXT or not is_safe(found):
         raise Refused(Reason.INVALID_CLAIM, f"the claim {name} must be a text of 1 to {MAX_TEXT} characters")
     return found
 

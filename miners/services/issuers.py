@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
+from access.audit import change_record
 from miners.manifests.keys import BadKeys, public_keys
 from miners.models import ManifestIssuer
 from poolhub.common import clock
@@ -42,10 +43,20 @@ def issuer_save(*, issuer: ManifestIssuer, changed: list[str]) -> None:
         return
     with transaction.atomic():
         ManifestIssuer.objects.select_for_update().get(pk=issuer.pk)
-        if "jwks_url" in changed and issuer.jwks_url:
-            issuer.fetch_due_at, issuer.fetch_error = None, ""
-            changed = [*changed, "fetch_due_at", "fetch_error"]
+        if "jwks_url" in changed:
+            issuer.fetch_due_at, issuer.fetched_at, issuer.fetch_error = None, None, ""
+            changed = [*changed, "fetch_due_at", "fetched_at", "fetch_error"]
         issuer.save(update_fields=changed)
+
+
+def issuer_fetch_soon(*, issuer: ManifestIssuer) -> bool:
+    """Have the keys fetched within seconds; False where they are not fetched at all."""
+    with transaction.atomic():
+        if not ManifestIssuer.objects.filter(pk=issuer.pk).exclude(jwks_url="").update(fetch_due_at=None):
+            return False
+        before = {"fetch_due_at": issuer.fetch_due_at}
+        change_record(action="keys to be fetched now", obj=issuer, before=before, after={"fetch_due_at": None})
+    return True
 
 
 def url_check(url: str) -> None:

@@ -1,5 +1,6 @@
 """One object of every model of the admin, and the whole database to compare with."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -8,10 +9,12 @@ from django.apps import apps
 from django.contrib.admin import site
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
+from django.utils import timezone
 
 from feedback.models import Feedback
 from matching.models import MatchRecord
 from miners.choices import CommandName
+from miners.models import Manifest, ManifestIssuer
 from miners.regions.table import round_trip_set
 from miners.services.commands import command_args, command_create
 from miners.services.operators import miner_create, price_override_create
@@ -23,6 +26,16 @@ def one_of_each() -> None:
     miner, _ = miner_create(miner_id="m1", profile={"region": "eu", "gpu_name": "H100"})
     price_override_create(miner_id="m1", price=Decimal("0.5"), reason="a campaign")
     command_create(miner_id="m1", name=CommandName.DRAIN, args=command_args(CommandName.DRAIN, {}))
+    made = ManifestIssuer.objects.create(
+        name="an issuer",
+        issuer="https://issuer.example",
+        jwks_url="https://issuer.example/keys",
+        fetch_due_at=timezone.now(),
+    )
+    at = timezone.now()
+    Manifest.objects.create(
+        miner=miner, issuer=made, jti="j1", token="a.b.c", issued_at=at, expires_at=at + timedelta(hours=1)
+    )
     MatchRecord.objects.create(job_id="j1", latency_ms=1)
     Feedback.objects.create(job_id="j1", miner=miner, outcome="completed")
     round_trip_set(region="eu", other="us", operator_ms=80.0)

@@ -16,6 +16,11 @@ def test_public_keys_of_each_kind_are_taken_and_others_are_passed_over() -> None
     assert public_keys({"keys": [*good, *others]}) == good
 
 
+def test_of_a_key_nothing_is_kept_but_what_it_is_verified_with() -> None:
+    more = {**public(key())[0], "x5c": ["AA"], "use": "sig", "key_ops": ["verify"], "note": "\0"}
+    assert public_keys({"keys": [more]}) == public(key())
+
+
 @pytest.mark.parametrize(
     "given", [None, [], {}, "x", {"keys": None}, {"keys": {}}, {"keys": ["x"]}, {"keys": [RSA] * (MAX_KEYS + 1)}]
 )
@@ -39,7 +44,7 @@ def test_a_private_key_is_refused_though_it_is_of_a_kind_that_is_passed_over() -
 
 @pytest.mark.parametrize(
     "broken",
-    [{"x": "AAAA"}, {"x": 5}, {"x": None}, {"y": "é"}, {"use": "sig", "key_ops": ["verify", "encrypt"]}, {"x": "A"}],
+    [{"x": "AAAA"}, {"x": 5}, {"x": None}, {"y": "é"}, {"x": "A"}],
 )
 def test_a_broken_key_is_refused(broken) -> None:
     with pytest.raises(BadKeys, match="broken"):
@@ -47,7 +52,12 @@ def test_a_broken_key_is_refused(broken) -> None:
 
 
 def test_a_set_without_a_key_of_use_is_refused() -> None:
-    for keys in ([], [RSA], [{**public(key())[0], "alg": ["ES256"]}], [{**public(key())[0], "kid": 5}]):
+    for keys in (
+        [],
+        [RSA],
+        [{**public(key())[0], "alg": ["ES256"]}],
+        *([{**public(key())[0], "kid": kid}] for kid in (5, "", "a\0", "\ud800", "x" * 256)),
+    ):
         with pytest.raises(BadKeys, match="no key for"):
             public_keys({"keys": keys})
 
