@@ -141,7 +141,8 @@ def stale_rows(registry: Registry, *, now: float) -> Iterator[tuple[MinerRow, fl
         extra = registry.pks_beside(kept[:, 0])
     stale = kept[held < kept[:, 1], 0].tolist()
     for start in range(0, len(stale), LOOK_UP):
-        some = Miner.objects.select_related("status").filter(id__in=stale[start : start + LOOK_UP])
+        some = list(Miner.objects.select_related("status").filter(id__in=stale[start : start + LOOK_UP]))
+        # after the rows: what comes in between comes again, with a newer version
         windows = windows_by_miner(now, miner__in=stale[start : start + LOOK_UP])
         attested = attestations_by_miner(now, miner__in=stale[start : start + LOOK_UP])
         for miner in some:
@@ -157,8 +158,7 @@ def stale_rows(registry: Registry, *, now: float) -> Iterator[tuple[MinerRow, fl
 
 def load(registry: Registry, *, now: float) -> None:
     """Fill an empty registry."""
-    overrides = windows_by_miner(now)
-    tables = (_table(rows, overrides, now, registry.states.grace_s) for rows in _stored())
+    tables = (_table(rows, now, registry.states.grace_s) for rows in _stored())
     registry.load(tables, now=now, expected=Miner.objects.count())
 
 
@@ -175,11 +175,11 @@ def _stored() -> Iterator[list[tuple[Any, ...]]]:
             yield rows
 
 
-def _table(
-    rows: list[tuple[Any, ...]], overrides: dict[int, tuple[PriceWindow, ...]], now: float, grace_s: float
-) -> Table:
+def _table(rows: list[tuple[Any, ...]], now: float, grace_s: float) -> Table:
     found = dict(zip(STORED, zip(*rows, strict=True), strict=True))
-    attested = attestations_by_miner(now, miner_id__gte=found["id"][0], miner_id__lte=found["id"][-1])
+    # after the rows: what comes in between comes again, with a newer version; before them, it would never come
+    of = {"miner_id__gte": found["id"][0], "miner_id__lte": found["id"][-1]}
+    overrides, attested = windows_by_miner(now, **of), attestations_by_miner(now, **of)
     numbers: dict[str, Iterable[Any]] = {
         **found,
         "pk": found["id"],

@@ -1,12 +1,14 @@
 """What the start of a process reads straight from the database is what the models say, on any storage."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from random import Random
 
 import numpy as np
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from benchmarks.engines import rows as one_by_one
 from miners.models import Manifest, ManifestIssuer, Miner, MinerStatus, PriceOverride
@@ -103,3 +105,22 @@ def test_no_miner_is_no_difficulty(time) -> None:
     registry = runtime.new_registry()
     loader.load(registry, now=time.now())
     assert len(registry) == 0
+
+
+@pytest.mark.parametrize("beside", ["miners_priceoverride", "miners_manifest"])
+def test_what_lies_beside_a_row_is_read_after_it(time, beside) -> None:
+    """What is decided in between raises the version of a row that was read before, so it comes again; were it the other
+    way round, the row would be known with that version already, and without what was decided."""
+    stored(time.now())
+    loaded = runtime.new_registry()
+
+    def order(work: Callable[[], object]) -> bool:
+        with CaptureQueriesContext(connection) as queries:
+            work()
+        said = [each["sql"] for each in queries.captured_queries]
+        rows = next(at for at, sql in enumerate(said) if "api_key_hash" in sql)
+        return rows < next(at for at, sql in enumerate(said) if f'FROM "{beside}"' in sql)
+
+    assert order(lambda: loader.load(loaded, now=time.now()))
+    Miner.objects.filter(status__isnull=False).update(version=100)
+    assert order(lambda: list(loader.stale_rows(loaded, now=time.now())))
