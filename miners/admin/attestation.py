@@ -90,7 +90,7 @@ def _text(name: str, value: Any) -> str:
 
 panel_add(
     Panel(
-        "Claimed, attested, observed", "miners/admin/panel_attestation.html", "miners.view_manifest", 30, side_by_side,
+        "Claimed, attested, observed", "miners/admin/panel_attestation.html", "miners.view_manifest", 45, side_by_side,
         wide=True,
     )
 )  # fmt: skip

@@ -28,6 +28,7 @@ PANELS = [
     "Effective price",
     "Trust",
     "Recent feedback",
+    "Claimed, attested, observed",
     "Recent matches that offered it",
     "Reservations",
     "Commands",
