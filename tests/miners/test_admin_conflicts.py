@@ -1,5 +1,6 @@
 """An override that overlaps with others is shown with them before it is set, one by one and in bulk."""
 
+import threading
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -141,6 +142,30 @@ def test_the_service_looks_again_with_the_miner_locked(time) -> None:
     price_override_create(miner_id="m1", price=Decimal(1), seen=[made.pk])
     price_override_create(miner_id="m1", price=Decimal(2))  # whoever does not ask is not told
     assert prices() == [Decimal("0.5"), Decimal(1), Decimal(2)]
+
+
+def test_of_operators_who_set_one_at_the_same_moment_the_first_alone_is_not_asked() -> None:
+    """Each has looked, and saw nothing in the way."""
+    register()
+    barrier, told = threading.Barrier(4), []
+
+    def decide(number: int) -> None:
+        barrier.wait()
+        try:
+            price_override_create(miner_id="m1", price=Decimal(number), seen=[])
+            told.append("set")
+        except Conflict:
+            told.append("asked")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=decide, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == ["asked", "asked", "asked", "set"]
+    assert len(prices()) == 1
 
 
 def test_a_conflict_that_only_the_service_sees_is_shown_like_any_other(root, time, monkeypatch) -> None:
