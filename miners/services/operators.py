@@ -139,7 +139,8 @@ def price_override_create(
         if seen is not None:
             others = unseen(overlapping([miner.pk], starts=starts, ends=valid_until), seen)
             if others:
-                raise Conflict(f"it overlaps with {len(others)} price overrides that were not shown")
+                number = "another" if len(others) == 1 else f"{len(others)} others"
+                raise Conflict(f"it overlaps with {number}, which had not been set when it was looked at")
         override = PriceOverride.objects.create(
             miner=miner, price=exact(price), reason=reason, author=author, valid_from=starts, valid_until=valid_until,
             created_at=at,
