@@ -187,7 +187,7 @@ def test_each_panel_takes_the_permission_for_what_it_shows(online) -> None:
     assert list(seen) == ["Now", "Effective price"]
     assert "overrides" not in seen["Effective price"]
     more = staff("miners.view_miner", "matching.view_matchrecord", "feedback.view_feedback", name="more")
-    assert list(panels(page(more, online))) == ["Now", "Effective price", "Trust", "Recent feedback", PANELS[4]]
+    assert list(panels(page(more, online))) == ["Now", "Effective price", "Trust", "Recent feedback", PANELS[5]]
 
 
 def test_what_strangers_wrote_is_escaped_in_every_panel(root, online) -> None:
