@@ -7,6 +7,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
+from feedback import receivers
 from feedback.models import Feedback
 from feedback.trust import FINAL, Evidence
 from matching.reservations.durable import job_settle
@@ -51,7 +52,7 @@ def feedback_record(
             return Recorded(evidence.trust(), duplicate=True)
         if outcome in FINAL and told & set(FINAL):
             raise Conflict(f"job {job_id} on {miner_id} has another final outcome already", code="final_outcome_known")
-        Feedback.objects.create(
+        made = Feedback.objects.create(
             miner=miner, job_id=job_id, outcome=outcome, latency_ms=latency_ms, fail_code=fail_code or "",
             tokens_spent=tokens_spent, created_at=clock.to_datetime(now),
         )  # fmt: skip
@@ -59,6 +60,7 @@ def feedback_record(
         miner_record_evidence(
             miner=miner, trust_s=evidence.s, trust_f=evidence.f, trust_at=evidence.at, latency_ms=latency_ms
         )
+        receivers.tell(receivers.NewFeedback(made, miner))
         ended = _end_reservations(job_id, miner_id, outcome)
         transaction.on_commit(partial(_settle, job_id, miner_id, outcome, ended))
     return Recorded(evidence.trust(), duplicate=False)

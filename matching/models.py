@@ -11,6 +11,7 @@ class MatchRecord(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     request = models.JSONField(default=dict)  # the body, without what was left out
     candidates = models.JSONField(default=list)  # as answered, best first
+    quotes = models.JSONField(default=dict)  # of each candidate: its price in 1e-8 tokens, exact, and whose price it is
     explain = models.TextField(blank=True, default="")
     considered = models.PositiveIntegerField(default=0)
     eligible = models.PositiveIntegerField(default=0)

@@ -29,6 +29,7 @@ def query_of(request: MatchRequest, *, default_weights: Weights) -> Query:
         min_trust=asked.min_trust,
         region=hints.region,
         max_price=hints.max_price,
+        max_price_vs_market=hints.max_price_vs_market,
         deadline_ms=hints.deadline_ms,
         spillover=bool(hints.spillover),
         weights=default_weights if hints.weights is None else weights_of(hints.weights),

@@ -20,20 +20,21 @@ from msgspec import UNSET
 
 from matching.candidacies import candidacies_purge, candidacies_store
 from matching.models import MatchRecord
+from matching.scoring.types import Candidate
 from matching.serializers import MatchAnswer, MatchRequest
 from miners.registry import runtime
 from poolhub.common import clock, codec
 from poolhub.common.metrics import MATCH_RECORDS_DROPPED
 
 MAX_PENDING = 10_000
-BATCH = 500  # with 10 values each far from the 32,766 that SQLite takes in one statement
+BATCH = 500  # with 11 values each far from the 32,766 that SQLite takes in one statement
 FLUSH_S, PURGE_S = 1.0, 3600.0
 PURGE_CHUNK = 1000
 
 TABLE = MatchRecord._meta.db_table
 COLUMNS = (
-    "job_id", "created_at", "request", "candidates", "explain", "considered", "eligible", "rejected", "reservation_id",
-    "latency_ms",
+    "job_id", "created_at", "request", "candidates", "quotes", "explain", "considered", "eligible", "rejected",
+    "reservation_id", "latency_ms",
 )  # fmt: skip
 INSERT = f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 - names of ours
 ONE = f"({', '.join(['%s'] * len(COLUMNS))})"
@@ -46,6 +47,7 @@ class Matched:
     answer: MatchAnswer
     at: float  # epoch seconds
     latency_ms: float
+    offered: Sequence[Candidate] = ()
 
 
 class Records:
@@ -83,6 +85,11 @@ class Records:
                     self._take_back(batch)
                     raise
                 stored += len(batch)
+
+    def waiting(self, job_id: str) -> list[Matched]:
+        """What is not stored yet of a job, oldest first."""
+        with self._lock:
+            return [each for each in self._pending if each.request.job_id == job_id]
 
     def _take_back(self, batch: list[Matched]) -> None:
         """As if it had not been taken; the oldest go where others have come meanwhile."""
@@ -135,6 +142,7 @@ def _values(matched: Matched) -> tuple[Any, ...]:
         connection.ops.adapt_datetimefield_value(clock.to_datetime(matched.at)),
         codec.encode(matched.request).decode(),
         codec.encode(answer.candidates).decode(),
+        codec.encode({each.miner_id: [each.price_units, each.price_source] for each in matched.offered}).decode(),
         answer.explain,
         answer.considered,
         answer.eligible,

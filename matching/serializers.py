@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from poolhub.common.fields import Count, Invalid, JobId, MemoryGB, MinerId, Number, Price, Region, Share, Text
+from poolhub.common.fields import Count, Invalid, JobId, MemoryGB, MinerId, Number, Price, Ratio, Region, Share, Text
 from poolhub.common.schema import REF, also
 
 MAX_LIST = 256
@@ -53,6 +53,7 @@ class WeightsBody(Struct, kw_only=True, forbid_unknown_fields=True, omit_default
 class Hints(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     region: Region | None = None
     max_price: Price | None = None
+    max_price_vs_market: Ratio | None = None
     deadline_ms: Number | None = None
     weights: WeightsBody | None = None
     explain: Literal["short", "full"] | None = None

@@ -140,7 +140,7 @@ def _told(found: Found, kept: Mapping[str, Reservation], *, started: float) -> M
     latency_ms = (time.perf_counter() - started) * 1000
     _count(found.result, latency_ms)
     if not found.request.dry_run:
-        records.add(Matched(found.request, answer, found.at, latency_ms))
+        records.add(Matched(found.request, answer, found.at, latency_ms, found.result.candidates))
     return answer
 
 

@@ -12,7 +12,7 @@ from miners.models import Miner
 from miners.profile import UNSAFE
 from miners.registry.records import MinerView, State
 from miners.registry.runtime import get_registry
-from miners.serializers import AttestedAnswer, LiveAnswer, MinerAnswer, MinerPage
+from miners.serializers import AttestedAnswer, LiveAnswer, MarketAnswer, MinerAnswer, MinerPage
 from poolhub.common import clock
 from poolhub.common.errors import FieldError, NotFound, ValidationFailed
 from poolhub.common.fields import MAX_COUNT, price_number
@@ -108,6 +108,7 @@ def _answer(view: MinerView, wallet_address: str, registered_at: datetime | None
         price=price_number(view.price),
         price_source=view.price_source.value,
         price_cap=None if row.price_cap is None else price_number(row.price_cap),
+        market=_market(view),
         draining=row.draining,
         operator_drain=row.operator_drain,
         disabled=row.disabled,
@@ -127,6 +128,20 @@ def _answer(view: MinerView, wallet_address: str, registered_at: datetime | None
             temp_c=live.temp_c,
             mem_free_gb=live.mem_free_gb,
         ),
+    )
+
+
+def _market(view: MinerView) -> MarketAnswer | None:
+    found = view.market
+    if found is None:
+        return None
+    return MarketAnswer(
+        model=found.model,
+        region=found.region,
+        median=price_number(found.median),
+        ratio=found.ratio,
+        percentile=found.percentile,
+        far_off=None if found.far_off is None else found.far_off.value,
     )
 
 

@@ -193,6 +193,17 @@ class LiveAnswer(Struct, kw_only=True):
     mem_free_gb: float | None
 
 
+class MarketAnswer(Struct, kw_only=True):
+    """The effective price against the market of the miner's GPU where it is."""
+
+    model: str
+    region: str  # that the market price is of; "*" = all
+    median: float
+    ratio: float | None  # price / median
+    percentile: float  # share of the market that is not dearer, 0 to 100
+    far_off: Literal["low", "high"] | None  # under a quarter of the median, or over four times
+
+
 class MinerAnswer(Struct, kw_only=True):
     miner_id: str
     state: str
@@ -214,6 +225,7 @@ class MinerAnswer(Struct, kw_only=True):
     price: float  # effective
     price_source: Literal["own", "override", "cap"]
     price_cap: float | None
+    market: MarketAnswer | None
     draining: bool
     operator_drain: bool
     disabled: bool

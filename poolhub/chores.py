@@ -22,6 +22,8 @@ from django.db import close_old_connections
 from redis import Redis
 from redis.exceptions import RedisError
 
+from market.services.feeds import prices_sync
+from market.services.medians import market_purge
 from matching import records
 from matching.reservations.table import reservations_purge
 from miners.regions.table import MEASURE_S, round_trips_measure
@@ -31,6 +33,7 @@ from miners.services.manifests import manifests_purge
 from poolhub import multiproc
 from poolhub.common import clock, redis
 from poolhub.common.metrics import CHORES
+from settlement.services.delivery import events_deliver
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,9 @@ ALL = (
 OUTSIDE = (
     Chore("issuer-keys", 5, keys_refresh, long=True),
     Chore("manifests-purge", 3600, manifests_purge),
+    Chore("settlement", 1, events_deliver, shared=False, long=True),
+    Chore("prices-sync", 10, prices_sync, long=True),
+    Chore("prices-purge", 3600, market_purge),
 )
 
 

@@ -4,6 +4,8 @@ A setting that is missing or absurd stops the start: one line on stderr that nam
 The environment wins over the file ``.env``.
 """
 
+import base64
+import binascii
 import math
 import os
 import re
@@ -133,6 +135,36 @@ class Reader:
 
         return self._parse(name, "", parse)
 
+    def webhook_secrets(self, name: str) -> tuple[str, ...]:
+        """As Standard Webhooks has them, the one to move to first; none at all is allowed."""
+
+        def parse(text: str) -> tuple[str, ...]:
+            if not all(_is_webhook_secret(word) for word in _words(text)):
+                raise Absurd("a value is not whsec_ with 24 to 64 bytes in base64")
+            return tuple(_words(text))
+
+        return self._parse(name, "", parse)
+
+    def folder(self, name: str, *, base: Path) -> str:
+        """Relative to the root; empty is none."""
+
+        def parse(text: str) -> str:
+            if text and not (base / text).is_dir():
+                raise Absurd(f"there is no folder {text}")
+            return str(base / text) if text else ""
+
+        return self._parse(name, "", parse)
+
+    def url(self, name: str, default: str = "") -> str:
+        """Of a server that the hub calls; empty is none."""
+
+        def parse(text: str) -> str:
+            if text and not _is_url(text):
+                raise Absurd("it must be like https://host/path, without user, password and #, or empty")
+            return text
+
+        return self._parse(name, default, parse)
+
     def rate(self, name: str, default: str) -> str:
         def parse(text: str) -> str:
             if text and not _RATE.fullmatch(text):
@@ -208,6 +240,26 @@ def _is_host(text: str) -> bool:
     except ValueError:  # a name, whose last part is no number: 10.0.0.256 is a mistyped address
         return len(text) <= 253 and bool(_HOST_NAME.fullmatch(text)) and not text.rpartition(".")[2].isdecimal()
     return True
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    named = parts.scheme in ("http", "https") and parts.hostname and _is_host(parts.hostname) and port != 0
+    plain = len(text) <= 500 and text.isascii() and text.isprintable() and " " not in text
+    bare = not parts.fragment and parts.username is None and parts.password is None
+    return bool(named and plain and bare)
 
 
 def _number(text: str, low: float, high: float, unit: str) -> float:

@@ -9,17 +9,21 @@ from contextlib import suppress
 from heapq import nlargest
 
 from django.conf import settings
+from django.db import DatabaseError
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from psycopg_pool import PoolTimeout
 
+from market.selectors import feeds_standing
 from matching.reservations.runtime import get_ledger
 from miners.registry import runtime
 from miners.registry.records import State
 from poolhub import chores, multiproc
 from poolhub.common import clock
 from poolhub.common.errors import Unavailable
+from settlement.selectors import outbox
 
 MAX_REGIONS = 200  # miners name their region freely; a label for each name would grow without bound
 OTHER = "other"
@@ -49,10 +53,33 @@ class PoolGauges(Collector):
         if age_s is not None:
             age = "Seconds since the hub's snapshot was made; missing where there is none"
             yield GaugeMetricFamily("poolhub_snapshot_age_seconds", age, value=age_s)
+        yield from outbox_gauges(now)
+        yield from feed_gauges(now)
         seen_at = chores.worker_seen_at() if settings.REDIS_URL else None
         if seen_at is not None:
             age = "Seconds since a worker has last looked at its chores; missing where none has for a minute"
             yield GaugeMetricFamily("poolhub_worker_seen_seconds", age, value=max(0.0, now - seen_at))
+
+
+def outbox_gauges(now: float) -> Iterable[Metric]:
+    with suppress(DatabaseError, PoolTimeout):  # the database is away: nobody knows
+        found = outbox()
+        oldest = 0.0 if found.oldest_at is None else max(0.0, now - found.oldest_at.timestamp())
+        pending = "Settlement events that wait for their delivery"
+        yield GaugeMetricFamily("poolhub_settlement_pending", pending, value=found.pending)
+        yield GaugeMetricFamily("poolhub_settlement_dead", "Settlement events that were given up", value=found.dead)
+        age = "Age of the oldest settlement event that waits"
+        yield GaugeMetricFamily("poolhub_settlement_oldest_seconds", age, value=oldest)
+
+
+def feed_gauges(now: float) -> Iterable[Metric]:
+    with suppress(DatabaseError, PoolTimeout):
+        found = feeds_standing()
+        failing = "Price feeds that fail: their last prices stand"
+        yield GaugeMetricFamily("poolhub_market_feeds_failing", failing, value=found.failing)
+        oldest = 0.0 if found.oldest_at is None else max(0.0, now - found.oldest_at.timestamp())
+        age = "Seconds since the price feed that answered longest ago did"
+        yield GaugeMetricFamily("poolhub_market_oldest_seconds", age, value=oldest)
 
 
 def labelled(online: Mapping[str, int]) -> dict[str, int]:

@@ -51,6 +51,24 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         ),
     ),
     (
+        "Market",
+        (
+            Entry("Market", "monitoring", "market.marketmedian"),
+            Entry("Prices told", "sell", "market.marketprice"),
+            Entry("Price feeds", "rss_feed", "market.pricefeed"),
+            Entry("Price units", "straighten", "market.priceunit"),
+            Entry("GPU aliases", "label", "market.gpualias"),
+        ),
+    ),
+    (
+        "Settlement",
+        (
+            Entry("Settlement events", "payments", "settlement.settlementevent"),
+            Entry("Replays", "replay", "settlement.settlementreplay"),
+            Entry("Pauses", "pause_circle", "settlement.settlementpause"),
+        ),
+    ),
+    (
         "Access",
         (
             Entry("Log of changes", "history", "access.change"),

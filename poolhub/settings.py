@@ -69,6 +69,19 @@ if PEER_HUBS and not PEER_SECRET:
 # --- calls to the outside
 OUTBOUND_ALLOW = read.networks("OUTBOUND_ALLOW")
 
+# --- settlement
+SETTLEMENT_URL = read.url("SETTLEMENT_URL")
+SETTLEMENT_SECRETS = read.webhook_secrets("SETTLEMENT_SECRETS")
+SETTLEMENT_TIMEOUT_SEC = read.number("SETTLEMENT_TIMEOUT_SEC", 10, low=0.1, high=120, unit="s")
+SETTLEMENT_ATTEMPTS = read.whole("SETTLEMENT_ATTEMPTS", 16, low=1, high=100)
+SETTLEMENT_PARALLEL = read.whole("SETTLEMENT_PARALLEL", 8, low=1, high=64)
+if SETTLEMENT_URL and not SETTLEMENT_SECRETS:
+    read.stop("SETTLEMENT_SECRETS", "it must be set with SETTLEMENT_URL: events are signed")
+
+# --- market
+MARKET_FEED_DIR = read.folder("MARKET_FEED_DIR", base=BASE_DIR)
+MARKET_HISTORY_DAYS = read.number("MARKET_HISTORY_DAYS", 365, low=0, high=36_500, unit="days")
+
 # --- storage
 DATABASE = read.database("DB_DSN", "sqlite:///poolhub.sqlite3", base=BASE_DIR)
 DB_POOL_SIZE = read.whole("DB_POOL_SIZE", 8, low=1, high=500)
@@ -136,6 +149,8 @@ INSTALLED_APPS = [
     "miners",
     "matching",
     "feedback",
+    "settlement",
+    "market",
     "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces
     "unfold.contrib.filters",
     "unfold.contrib.import_export",  # before import_export, likewise

@@ -15,8 +15,10 @@ urlpatterns = [
     re_path(r"^v1/metrics/?\Z", MetricsViewSet.as_view(read)),
     re_path(r"^v1/schema/?\Z", SchemaViewSet.as_view(read), name="schema"),
     re_path(r"^v1/docs/?\Z", DocsView.as_view(), name="docs"),
+    path("", include("market.urls")),  # before miners: /v1/miners/standing is no miner
     path("", include("miners.urls")),
     path("", include("feedback.urls")),
+    path("", include("settlement.urls")),
 ]
 
 handler400 = "poolhub.common.problems.bad_request"

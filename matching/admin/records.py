@@ -28,7 +28,7 @@ READ: Any = (
     again, job, "created_at", text_column("explain"), "eligible", "considered", json_column("rejected"),
     json_column("candidates"), json_column("request"), "reservation_id", "latency_ms",
 )  # fmt: skip
-LARGE = ("request", "candidates", "explain", "rejected")
+LARGE = ("request", "candidates", "quotes", "explain", "rejected")
 
 
 @admin.display(description="first candidate")

@@ -43,6 +43,8 @@ def candidates(registry: Registry, scored: Scored) -> list[Candidate]:
                 Components(cap, price, latency, trust, load),
                 text,
                 room[i],
+                prices[i],
+                PRICE_SOURCES[sources[i]],
             )
         )
     return result

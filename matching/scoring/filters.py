@@ -129,6 +129,13 @@ def _keep_price(registry: Registry, query: Query, words: Words, count: int, now:
     return among(registry, words, count, lambda sel: price[sel] <= limit)
 
 
+def _keep_market_price(registry: Registry, query: Query, words: Words, count: int, now: float) -> Words:
+    assert query.max_price_vs_market is not None, "tried only where asked"
+    limits = registry.market.limits(query.max_price_vs_market)
+    price, market = registry.columns.price, registry.columns.market
+    return among(registry, words, count, lambda sel: price[sel] <= limits[market[sel]])
+
+
 def _keep_deadline(registry: Registry, query: Query, words: Words, count: int, now: float) -> Words:
     assert query.deadline_ms is not None, "tried only where asked"
     limit, columns = math.floor(query.deadline_ms), registry.columns
@@ -147,6 +154,20 @@ def _best(column: str) -> Callable[[Registry, Rows, float], float | None]:
 
 def _lowest_price(registry: Registry, rows: Rows, now: float) -> float:
     return int(registry.columns.price[rows].min()) / UNITS
+
+
+def _lowest_ratio(registry: Registry, rows: Rows, now: float) -> float | None:
+    """Rounded up, so that asking for it lets the miner in; None where their market prices are 0."""
+    medians = registry.market.medians()[registry.columns.market[rows]]
+    prices = registry.columns.price[rows][medians > 0]
+    medians = medians[medians > 0]
+    if not len(medians):
+        return None
+    ratios = prices / medians
+    lowest = ratios <= ratios.min() * (1 + 1e-9)  # as far as floats tell them apart
+    pairs = set(zip(prices[lowest].tolist(), medians[lowest].tolist(), strict=True))
+    millionths: int = min(-(-price * 10**6 // median) for price, median in pairs)
+    return millionths / 10**6
 
 
 def _best_trust(registry: Registry, rows: Rows, now: float) -> float:
@@ -177,6 +198,11 @@ def _actual_eta(registry: Registry, slot: int, now: float) -> float | None:
 def _actual_room(registry: Registry, slot: int, now: float) -> int:
     columns = registry.columns
     return max(0, int(columns.max_parallel[slot]) - int(columns.own[slot]) - int(columns.foreign[slot]))
+
+
+def _actual_ratio(registry: Registry, slot: int, now: float) -> float | None:
+    found = registry.market.position(slot)
+    return None if found is None else found.ratio
 
 
 def _actual_trust(registry: Registry, slot: int, now: float) -> float:
@@ -244,6 +270,10 @@ FILTERS = (
     Filter(
         "max_price", lambda q: None if q.max_price is None else float(q.max_price), _keep_price,
         lambda r, slot, now: int(r.columns.price[slot]) / UNITS, nearest=_lowest_price,
+    ),
+    Filter(
+        "max_price_vs_market", lambda q: None if q.max_price_vs_market is None else float(q.max_price_vs_market),
+        _keep_market_price, _actual_ratio, nearest=_lowest_ratio,
     ),
     Filter(
         "capacity", lambda q: 1, lambda r, q, words, count, now: words & r.states.free[: len(words)],

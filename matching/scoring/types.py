@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from miners.registry.records import PriceSource
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
@@ -48,6 +50,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     min_trust: float | None = None
     region: str | None = None
     max_price: Decimal | None = None  # tokens per 1,000 s
+    max_price_vs_market: Decimal | None = None  # times the median of the miner's GPU where it is
     deadline_ms: float | None = None
     spillover: bool = False  # region is a preference, not a constraint
     weights: Weights = DEFAULT_WEIGHTS
@@ -77,6 +80,8 @@ class Candidate(msgspec.Struct, frozen=True):  # ten times faster to make than a
     components: Components
     explain: str
     room: int  # max_parallel - occupied at scoring
+    price_units: int  # the price exactly, units of 1e-8 tokens
+    price_source: PriceSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,18 @@ def effective_price(miner: Miner) -> str:
     return price if view.price_source is PriceSource.OWN else f"{price} ({view.price_source.value})"
 
 
+@admin.display(description="against the market")
+def market(miner: Miner) -> str:
+    """Times the median, and the share of the market that is not dearer."""
+    view = live(miner)
+    if view is None or view.market is None:
+        return NO_VALUE
+    found = view.market
+    text = f"{tokens_text(tokens(found.median))} median" if found.ratio is None else f"{found.ratio:.2f}× median"
+    flag = "" if found.far_off is None else f", far too {found.far_off.value}: bait or a mistake?"
+    return f"{text}, {found.percentile:.0f} % not dearer{flag}"
+
+
 @admin.display(description="trust", ordering=Order.TRUST.value)
 def trust(miner: Miner) -> str:
     view = live(miner)

@@ -56,7 +56,7 @@ class MinerAdmin(MinerActions):
     change_form_template = "miners/admin/miner.html"
     list_display: Any = (
         "miner_id", live.state, live.heard, GPU_NAME, REGION, live.load, live.temperature, live.effective_price,
-        live.trust,
+        live.market, live.trust,
     )  # fmt: skip
     list_filter = (StateFilter, RegionFilter, GpuFilter, CapabilityFilter, PriceFilter, TrustFilter, ProtoFilter)
     list_filter_submit = True

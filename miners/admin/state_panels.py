@@ -68,6 +68,7 @@ def _price(request: HttpRequest, miner: Miner) -> dict[str, Any]:
         "own": tokens_text(miner.price),
         "cap": None if miner.price_cap is None else tokens_text(miner.price_cap),
         "effective": live.effective_price(miner),
+        "market": live.market(miner),
         "source": None if view is None else view.price_source.value,
         "why": "" if view is None else SOURCES[view.price_source],
         "changed": view is not None and view.price_source is not PriceSource.OWN,

@@ -62,6 +62,7 @@ COLUMNS = (
     # derived
     Column("price", "i8", 0, "effective price, 1e-8 tokens"),
     Column("price_source", "u1", 0, "index into PRICE_SOURCES"),
+    Column("market", "u4", 0, "number of the market's entry for its GPU and region; 0 = none"),
     Column("latency", "f8", NAN, "effective latency, ms"),
     Column("latency_score", "f8", 0.5, "1 - r/n within the region; 0.5 = unknown"),
     Column("eta_ms", "f8", -1, "round(latency x (1 + occupied / max_parallel)); -1 = unknown"),
@@ -128,6 +129,7 @@ class Columns:
     mem_free_gb_at: NDArray[np.float64]
     price: NDArray[np.int64]
     price_source: NDArray[np.uint8]
+    market: NDArray[np.uint32]
     latency: NDArray[np.float64]
     latency_score: NDArray[np.float64]
     eta_ms: NDArray[np.float64]

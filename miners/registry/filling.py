@@ -92,6 +92,7 @@ def settle(registry: Registry, slots: Rows, now: float) -> None:
     states.put_rows("draining", slots[columns.drains[slots] > 0])
     registry.pks.put_rows(columns.pk[slots], slots)
     registry.prices.settle_rows(slots, now)
+    registry.market.put_rows(registry, slots)
     columns.f_trust[slots] = registry.trust.exact(slots, now)
     merging.settle_latencies(registry, slots)
     merging.settle_loads(registry, slots)

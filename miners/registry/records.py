@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from miners.registry.market import MarketPosition
+
 
 class State(StrEnum):
     """A miner's state as people see it (contract, section 3); where several hold, the first of these is shown."""
@@ -143,3 +145,4 @@ class MinerView:
     trust: float  # forgotten up to now
     lease_expires_at: float
     reservations: int = field(default=0)  # live reservations and holds
+    market: MarketPosition | None = None

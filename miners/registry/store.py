@@ -20,6 +20,7 @@ from miners.registry.attested import Attestations
 from miners.registry.bitmaps import Rows
 from miners.registry.columns import INF, SEGMENT_BITS, Columns
 from miners.registry.forgetting import Trust
+from miners.registry.market import Find, Market
 from miners.registry.order import IdOrder
 from miners.registry.pks import Pks
 from miners.registry.prices import Prices
@@ -81,6 +82,7 @@ class Registry:
         self.prices = Prices(self.columns)
         self.roundtrips = RoundTrips()
         self.attested = Attestations()
+        self.market = Market(self.columns)
         self.ranks = Ranks(self.columns, self.states, self.terms, max_age_s=rank_max_age_s)
         self.order = IdOrder()
         self.pks = Pks()
@@ -182,6 +184,11 @@ class Registry:
             self.edited(slot)
             self._free_slots.append(slot)
             return True
+
+    def set_market(self, find: Find) -> None:
+        """Have every miner compared with another market from now on."""
+        with self.lock:
+            self.market.replace(self, find)
 
     # ---- live data
 

@@ -42,6 +42,7 @@ def view_of(registry: Registry, slot: int, now: float) -> MinerView:
         trust=float(registry.trust.exact(np.array([slot]), now)[0]),
         lease_expires_at=float(columns.last_seen[slot]) + registry.states.session_ttl_s,
         reservations=int(columns.own[slot]),
+        market=registry.market.position(slot),
     )
 
 

@@ -52,6 +52,7 @@ def write_row(registry: Registry, slot: int, row: MinerRow, now: float) -> None:
     bitmaps.put_bit(states.draining, slot, row.draining or row.operator_drain)
     columns.drains[slot] = row.draining + 2 * row.operator_drain
     registry.prices.put(slot, row.overrides, now)
+    registry.market.put(slot, row.gpu_name, row.region)
     columns.f_trust[slot] = registry.trust.exact(np.array([slot]), now)[0]
     merging.settle_latency(registry, slot)
     merging.settle_load(registry, slot)

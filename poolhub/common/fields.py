@@ -91,6 +91,14 @@ class Price(Tokens):
     UNIT = "Tokens per 1,000 seconds of compute"
 
 
+class Ratio(Tokens):
+    """How many times something else."""
+
+    __slots__ = ()
+
+    UNIT = "A multiple, such as 1.1"
+
+
 def price_units(price: Decimal) -> int:
     """Units of 10^-8 tokens, the half going to the even."""
     return int((price * PRICE_UNITS).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))

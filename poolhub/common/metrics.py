@@ -36,4 +36,6 @@ FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
 RATELIMIT_UNCHECKED = Counter(
     "poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"]
 )
+SETTLEMENTS = Counter("poolhub_settlement_attempts_total", "Deliveries of settlement events tried", ["outcome"])
+MARKET_FETCHES = Counter("poolhub_market_fetches_total", "Price feeds fetched", ["outcome"])
 CHORES = Counter("poolhub_chore_runs_total", "Chores that the worker has run", ["chore", "outcome"])

@@ -1,6 +1,6 @@
 """One object of every model of the admin, and the whole database to compare with."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,12 +12,17 @@ from django.db.models import Model
 from django.utils import timezone
 
 from feedback.models import Feedback
+from market.models import MarketMedian, MarketPrice, PriceFeed
+from market.services.feeds import feed_save
+from market.services.operators import alias_save, unit_save
 from matching.models import MatchRecord
 from miners.choices import CommandName
 from miners.models import Manifest, ManifestIssuer
 from miners.regions.table import round_trip_set
 from miners.services.commands import command_args, command_create
 from miners.services.operators import miner_create, price_override_create
+from settlement.choices import State
+from settlement.models import SettlementEvent, SettlementPause, SettlementReplay
 
 UNTOLD = {"sessions.session"}  # a login or a message moves it
 
@@ -39,6 +44,8 @@ def one_of_each() -> None:
     MatchRecord.objects.create(job_id="j1", latency_ms=1)
     Feedback.objects.create(job_id="j1", miner=miner, outcome="completed")
     round_trip_set(region="eu", other="us", operator_ms=80.0)
+    settlement_objects()
+    market_objects()
     Group.objects.create(name="night shift")
     User.objects.create_user("somebody")
     AccessAttempt.objects.create(
@@ -47,6 +54,27 @@ def one_of_each() -> None:
     )  # fmt: skip
     missing = [model._meta.label for model in site._registry if not model._base_manager.exists()]
     assert missing == [], "a model that is new in the admin needs an object here, or these tests would not see it"
+
+
+def settlement_objects() -> None:
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    event = SettlementEvent.objects.create(
+        job_id="j1", miner_id="m1", tokens_spent=Decimal("0.25"), completed_at=at, body="{}", state=State.DEAD
+    )
+    SettlementReplay.objects.create(event=event, attempts=1)
+    SettlementPause.objects.create(target="https://pay.example.com/", reason="the receiver answered 410")
+
+
+def market_objects() -> None:
+    """A feed that cannot be read, so that nothing leaves the machine."""
+    unit_save(name="usd/hour", tokens=Decimal("2.5"), seconds=3600)
+    alias_save(name="odd name", model="4090")
+    feed = PriceFeed(name="f", source="nowhere.json", model_path="gpu", price_path="price", unit_path="'usd/hour'")
+    feed_save(feed)
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    MarketPrice.objects.create(feed=feed, batch=1, model="4090", price=Decimal(1), as_of=at)
+    spread = dict.fromkeys(("low", "q1", "median", "q3", "high"), Decimal(1))
+    MarketMedian.objects.create(model="4090", region="*", count=1, as_of=at, **spread)
 
 
 def an_object(model: type[Model]) -> Any:

@@ -62,7 +62,7 @@ def items(text: str) -> dict[str, str]:
 
 
 def sources() -> Iterator[ast.Module]:
-    for package in ("poolhub", "miners", "matching", "feedback"):
+    for package in ("poolhub", "access", "miners", "matching", "feedback", "settlement", "market"):
         for path in sorted((ROOT / package).rglob("*.py")):
             yield ast.parse(path.read_text())
 

@@ -14,6 +14,8 @@ ROUTES = {
     "/v1/match/batch": ("POST",),
     "/v1/match/why-not": ("POST",),
     "/v1/feedback": ("POST",),
+    "/v1/settlements": ("GET", "HEAD"),
+    "/v1/market/prices": ("GET", "HEAD"),
     "/v1/reservations": ("GET", "HEAD"),
     "/v1/reservations/{reservation_id}": ("DELETE",),
     "/v1/reservations/{reservation_id}/renew": ("POST",),

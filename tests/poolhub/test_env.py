@@ -96,6 +96,11 @@ NETWORKS = ("x", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.256", "::1/129", "10.0.0.1
 HOSTS = ("a b", "http://hub.example.com", "hub.example.com:8203", "10.0.0.256", "hub_.example.com/", "..", "-", "é.org")
 RATES = ("50", "50/x", "0/s", "-1/s", "50/0s", "50 / s", "1.5/s", "50/s,60/s", "/s")
 
+URLS = (
+    "hook", "//h/x", "ftp://h/x", "http://", "https:///x", "https://user:hidden@h/x", "https://hidden@h/x", "https://h/x#y",
+    "https://h:0/", "https://h:65536/", "https://h:x/", "https://a b/", "https://[::1/", "https://h/é", "https://h/" + "x" * 500,
+)  # fmt: skip
+
 ABSURD = {
     "POOLHUB_ENV": ("", "prod", "Embedded"),
     "POOLHUB_HOST": ("", *HOSTS, "127.0.0.1:80", "*", "x" * 300),
@@ -134,7 +139,17 @@ ABSURD = {
     ),
     "PEER_SECRET": (*SECRETS, "x" * 15),
     "PEER_DEADLINE_MS": (*NOT_WHOLE, "9", "10001"),
+    "SETTLEMENT_URL": URLS,
+    "SETTLEMENT_SECRETS": (
+        "good-long-enough", "whsec_", "whsec_MTIz", "whsec_" + "A" * 31, "whsec_" + "A" * 88, "whsec_" + "!" * 32,
+        "whsec_" + "A" * 32 + ",x", "A" * 32,
+    ),
+    "SETTLEMENT_TIMEOUT_SEC": (*NOT_NUMBERS, "0", "121"),
+    "SETTLEMENT_ATTEMPTS": (*NOT_WHOLE, "0", "101"),
+    "SETTLEMENT_PARALLEL": (*NOT_WHOLE, "0", "65"),
     "OUTBOUND_ALLOW": NETWORKS,
+    "MARKET_FEED_DIR": ("no/such/folder", "manage.py"),
+    "MARKET_HISTORY_DAYS": (*NOT_NUMBERS, "-1", "36501"),
     "DB_DSN": (
         "", "hub.sqlite3", "mysql://h/x", "sqlite:///", "sqlite://hub.sqlite3", "sqlite:///:memory:", "sqlite:////",
         "sqlite:///no/such/folder/hub.sqlite3", "postgresql://", "postgresql://h", "postgresql://u:hidden%zz@h/x",
@@ -183,6 +198,13 @@ def test_a_grace_period_shorter_than_the_session_stops_the_start(refused) -> Non
     told = refused(SESSION_TTL_SEC="30", HEARTBEAT_GRACE_SEC="29.5")
     assert told == (
         "pool-hub does not start: HEARTBEAT_GRACE_SEC: it must not be less than SESSION_TTL_SEC, which is 30 s\n"
+    )
+
+
+def test_an_address_of_settlement_without_a_secret_stops_the_start(refused) -> None:
+    told = refused(SETTLEMENT_URL="https://pay.example.com/hook")
+    assert told == (
+        "pool-hub does not start: SETTLEMENT_SECRETS: it must be set with SETTLEMENT_URL: events are signed\n"
     )
 
 

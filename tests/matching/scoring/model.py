@@ -1,8 +1,10 @@
 """A match as the contract tells it (section 4; spillover section 7): miner after miner, constraint after constraint."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from matching.scoring.types import Candidate, Components, Failure, MatchResult, Query, Relaxation, WhyNot
@@ -12,7 +14,7 @@ from tests.miners.registry.model import ModelMiner, ModelRegistry
 
 UNITS = 10**8
 CONSTRAINTS = (
-    "offline", "disabled", "draining", "excluded", "min_vram_gb", "min_ram_gb", "min_gpu_count", "min_cpu_cores", "min_mem_free_gb", "gpu_models", "proto", "accel", "region", "tags_any", "capabilities_any", "capabilities_all", "attested", "min_trust", "max_price", "capacity", "deadline_ms",
+    "offline", "disabled", "draining", "excluded", "min_vram_gb", "min_ram_gb", "min_gpu_count", "min_cpu_cores", "min_mem_free_gb", "gpu_models", "proto", "accel", "region", "tags_any", "capabilities_any", "capabilities_all", "attested", "min_trust", "max_price", "max_price_vs_market", "capacity", "deadline_ms",
 )  # fmt: skip
 
 
@@ -45,6 +47,7 @@ class Check:
     actual: Any
     transient: bool = False
     nearest: Callable[..., float] | None = None  # min or max, for numeric constraints
+    relaxed: float | None = None  # what lets it in, where that is not the actual value as it is shown
 
 
 def checks(model: ModelRegistry, query: Query, miner: ModelMiner, now: float) -> list[Check]:
@@ -87,6 +90,14 @@ def checks(model: ModelRegistry, query: Query, miner: ModelMiner, now: float) ->
     named(
         "max_price", None if q.max_price is None else float(q.max_price),
         lambda: Decimal(price) <= q.max_price * UNITS, price / UNITS, nearest=min,
+    )  # fmt: skip
+    entry = model.find(row.gpu_name, row.region)
+    ratio = None if entry is None or not entry.median else Fraction(price, entry.median)
+    named(
+        "max_price_vs_market", None if q.max_price_vs_market is None else float(q.max_price_vs_market),
+        lambda: entry is None or Fraction(price) <= Fraction(q.max_price_vs_market) * entry.median,
+        None if ratio is None else round(price / entry.median, 6), nearest=min,
+        relaxed=None if ratio is None else math.ceil(ratio * 10**6) / 10**6,
     )  # fmt: skip
     found.append(Check("capacity", 1, miner.free > 0, max(0, miner.free), True))
     eta = miner.eta_ms
@@ -146,7 +157,7 @@ def candidate(model: ModelRegistry, query: Query, miner: ModelMiner, now: float,
     row = miner.row
     return Candidate(
         row.miner_id, row.addr, row.proto, places(score * 0.5 if degraded else score), miner.eta_ms, price / UNITS,
-        row.region, row.gpu_name, c, explain, miner.free,
+        row.region, row.gpu_name, c, explain, miner.free, price, source,
     )  # fmt: skip
 
 
@@ -192,7 +203,11 @@ def relaxations(model: ModelRegistry, query: Query, now: float, failed: dict[str
             only[missed[0].constraint].append(missed[0])
     result = []
     for each in tried:
-        values = [one.actual for one in only[each.constraint] if one.actual is not None]
+        values = [
+            one.actual if one.relaxed is None else one.relaxed
+            for one in only[each.constraint]
+            if one.actual is not None
+        ]
         nearest = each.nearest(values) if each.nearest and values else None
         result.append(Relaxation(each.constraint, each.asked, len(only[each.constraint]), nearest))
     return sorted(result, key=lambda one: -one.adds)

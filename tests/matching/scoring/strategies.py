@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from matching.scoring.types import DEFAULT_WEIGHTS, Query, Weights
+from miners.registry.market import MarketEntry
 from miners.registry.records import LiveStatus, MinerRow, PriceWindow
 from tests.miners.registry.builders import NOW, UNITS, row
 from tests.miners.registry.model import ModelMiner, ModelRegistry
@@ -23,6 +24,7 @@ VRAM = (0.0, 8.0, 8.5, 24.0, 80.0, 1e6)
 COUNTS = (0, 1, 2, 8, 10**6)
 PRICES = (0, 1, 10**7 - 1, 10**7, 10**7 + 1, 10**8, 10**17 - 1, 10**17)  # units; 10**7 is 0.1 token
 LIMITS = tuple(map(Decimal, ("0", "1e-300", "0.00000001", "0.1", "0.100000005", "1", "1000000000")))
+RATIOS = tuple(map(Decimal, ("0", "0.1", "0.99999999", "1", "1.00000001", "1.1", "10", "1000000000000")))
 LATENCIES = (0.0, 0.1, 20.0, 33.3, 33.300000000000004, 1e12)
 PARALLEL = (1, 2, 4, 10_000)
 LOADS = (0, 1, 3, 9_999, 10**6)
@@ -94,6 +96,17 @@ ROUND_TRIPS = st.dictionaries(
     st.sampled_from((0.0, 0.1, 80.0, 150.0, 299.0, 300.0, 5000.0)),
 )
 
+
+@st.composite
+def entries(draw: st.DrawFn) -> MarketEntry:
+    prices = sorted(draw(st.lists(st.sampled_from(PRICES), min_size=1, max_size=5)))
+    return MarketEntry("model", "region", prices[len(prices) // 2], tuple(prices))
+
+
+MARKETS = st.dictionaries(
+    st.tuples(st.sampled_from([each.lower() for each in GPUS]), st.sampled_from(REGIONS)), entries(), max_size=12
+)
+
 WEIGHTS = (DEFAULT_WEIGHTS, Weights(price=1), Weights(load=2), Weights(cap=1, trust=1), Weights(latency=3, price=1e12))
 
 QUERIES = st.builds(
@@ -114,6 +127,7 @@ QUERIES = st.builds(
     min_trust=one_or_none((0.0, 0.3, 0.5, 0.6, 1.0)),
     region=one_or_none((*REGIONS, "eu-", "asia")),
     max_price=one_or_none(LIMITS),
+    max_price_vs_market=one_or_none(RATIOS),
     deadline_ms=one_or_none((0.0, 20.0, 40.0, 5000.0, 1e12)),
     spillover=st.booleans(),
     weights=st.sampled_from(WEIGHTS),
@@ -151,6 +165,7 @@ def random_query(random: Random, model: ModelRegistry) -> Query:
         "exclude_miners": (held.miner_id,),
         "min_trust": random.choice((0.3, 0.5, 0.6)),
         "max_price": Decimal(random.choice((held.price, *PRICES))) / UNITS,
+        "max_price_vs_market": random.choice(RATIOS),
         "deadline_ms": random.choice((some_miner.eta_ms, 20.0, 40.0)),
         "attested": True,
         "spillover": True,

@@ -19,6 +19,7 @@ from matching.scoring import filters, pipeline, rank, scorers
 from matching.scoring.types import MatchResult, Query
 from miners.registry import bitmaps, ranges, terms
 from miners.registry.columns import MERIT_WEIGHTS
+from miners.registry.market import MarketEntry
 from miners.registry.records import Report, State
 from miners.registry.tables import table_of
 from tests.effort import effort
@@ -101,6 +102,14 @@ class History(RuleBasedStateMachine):
         miner_id = self.pick(data)
         self.registry.add_own(miner_id, delta)
         self.model.add_own(miner_id, delta)
+
+    @rule(market=draw.MARKETS)
+    def market(self, market: dict[tuple[str, str], MarketEntry]) -> None:
+        def find(gpu_name: str, region: str) -> MarketEntry | None:
+            return market.get((gpu_name.lower(), region))
+
+        self.registry.set_market(find)
+        self.model.find = find
 
     @rule(data=st.data(), share=st.sampled_from((0.0, 0.5, 1.0)))
     @precondition(lambda self: self.model.miners)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from miners.registry.market import FarOff, Find, MarketPosition, nothing
 from miners.registry.records import LiveStatus, MinerRow, MinerView, PriceSource, Report, State
 
 EMPTY: dict[str, Any] = {
@@ -92,6 +93,7 @@ class ModelRegistry:
     miners: dict[str, ModelMiner] = field(default_factory=dict)
     unsaved: set[str] = field(default_factory=set)
     roundtrips: dict[tuple[str, str], float] = field(default_factory=dict)  # ms
+    find: Find = nothing  # the market
 
     # ---- what happens to it
 
@@ -206,7 +208,17 @@ class ModelRegistry:
             trust=self.trust(miner, now),
             lease_expires_at=miner.last_seen + self.session_ttl_s,
             reservations=miner.own,
+            market=self.market(miner, price),
         )
+
+    def market(self, miner: ModelMiner, price: int) -> MarketPosition | None:
+        entry = self.find(miner.row.gpu_name, miner.row.region)
+        if entry is None:
+            return None
+        ratio = round(price / entry.median, 6) if entry.median else None
+        not_dearer = sum(each <= price for each in entry.quantiles) / len(entry.quantiles)
+        far = FarOff.LOW if price < entry.median / 4 else FarOff.HIGH if price > entry.median * 4 else None
+        return MarketPosition(entry.model, entry.region, entry.median, ratio, round(100 * not_dearer, 2), far)
 
     def counts(self, now: float) -> dict[str, dict[State, int]]:
         result: dict[str, dict[State, int]] = {}
