@@ -96,9 +96,7 @@ def test_a_worker_killed_between_send_and_mark_sends_the_same_event_again_and_it
         def settled() -> bool:
             second = run_settle(hub, url, SETTLEMENT_TIMEOUT_SEC="0.5")
             assert second.wait(30) == 0
-            return sql(hub.env["DB_DSN"], "SELECT state, attempts FROM settlement_settlementevent") == [
-                ("delivered", 2)
-            ]
+            return sql(hub.env["DB_DSN"], of_job) == [("delivered", 2)]
 
         until(settled, limit_s=30)  # once the claim of the killed one has run out
         assert [row for row in ledger() if row[0] == job] == [(job, "wallet-kill-0", "0.50000000")]
