@@ -24,21 +24,16 @@ LOG = "access.change"  # seen by all, changed by nobody
 ACCESS = frozenset({"auth.user", "auth.group", "axes.accessattempt"})
 
 # What may be seen but is not an operator's to change: it decides whom the hub believes, or cannot be brought back.
-ADMINISTRATORS_ALONE = frozenset(
-    {
-        "miners.delete_miner",
-        "miners.add_manifestissuer",
-        "miners.change_manifestissuer",
-        "miners.delete_manifestissuer",
-    }
-)
-# Deleting an override is ending it; a round trip that is measured comes back.
-OPERATORS_MAY_DELETE = frozenset({"miners.priceoverride", "miners.roundtrip"})
+ADMINISTRATORS_ALONE = frozenset({"miners.delete_miner"})
+# All of these models: whom the hub asks for prices, with its keys, what a price is worth in tokens, whose manifests count.
+MODELS_OF_ADMINISTRATORS = frozenset({"market.pricefeed", "market.priceunit", "miners.manifestissuer"})
+# Deleting an override is ending it; a round trip that is measured comes back; an alias is a correction.
+OPERATORS_MAY_DELETE = frozenset({"miners.priceoverride", "miners.roundtrip", "market.gpualias"})
 
 DESCRIPTIONS = {
     Role.VIEWER: "sees the pool, jobs and the log of changes; changes nothing",
-    Role.OPERATOR: "also acts on the pool: miners, keys, commands, prices",
-    Role.ADMINISTRATOR: "also removes miners, and says whose manifests are believed and who may log in",
+    Role.OPERATOR: "also acts on the pool: miners, keys, commands, prices, replay of settlements",
+    Role.ADMINISTRATOR: "also removes miners, sets up price feeds and issuers, and says who may log in",
 }
 
 
@@ -53,7 +48,8 @@ def permits(role: Role, app: str, model: str, codename: str) -> bool:
         return False
     if verb == "view":
         return True
-    if role is Role.VIEWER or f"{app}.{codename}" in ADMINISTRATORS_ALONE:
+    alone = f"{app}.{codename}" in ADMINISTRATORS_ALONE or label in MODELS_OF_ADMINISTRATORS
+    if role is Role.VIEWER or alone:
         return False
     return verb in ("add", "change") or label in OPERATORS_MAY_DELETE
 

@@ -34,6 +34,20 @@ def test_an_operator_acts_on_the_pool_and_on_nobodys_access() -> None:
     assert not {each for each in may if each.startswith(("auth.", "axes."))}
 
 
+def test_where_prices_come_from_is_administrators_business_and_names_are_operators() -> None:
+    may, all_ = of(Role.OPERATOR), of(Role.ADMINISTRATOR)
+    for model in ("pricefeed", "priceunit"):
+        changing = {f"market.{verb}_{model}" for verb in ("add", "change", "delete")}
+        assert f"market.view_{model}" in may
+        assert not may & changing
+        assert changing <= all_
+    assert {f"market.{verb}_gpualias" for verb in ("add", "change", "delete")} <= may
+
+
+def test_an_operator_replays_and_resumes_settlement() -> None:
+    assert {"settlement.change_settlementevent", "settlement.change_settlementpause"} <= of(Role.OPERATOR)
+
+
 def test_an_administrator_also_says_who_may_log_in() -> None:
     may = of(Role.ADMINISTRATOR)
     assert {"miners.delete_miner", "auth.add_user", "auth.change_group", "axes.delete_accessattempt"} <= may
