@@ -1,6 +1,8 @@
 """What Django's checks cannot know of this project: combinations of settings that would lose data or lie."""
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +27,20 @@ def one_process_without_redis(**_: Any) -> list[CheckMessage]:
     return [Error(text, hint="Set REDIS_URL, or serve with one process.", id="poolhub.E001")]
 
 
+@register(Tags.compatibility)
+def settlement_on_a_chain(**_: Any) -> list[CheckMessage]:
+    """What only web3's own packages can tell."""
+    if settings.SETTLEMENT_BACKEND != "evm":
+        return []
+    if find_spec("web3") is None:
+        text = "SETTLEMENT_BACKEND is evm, and web3 is not installed"
+        return [Error(text, hint="pip install --require-hashes -r requirements-evm.txt", id="poolhub.E006")]
+    if import_module("settlement.backends.evm.chain").address_of(settings.EVM_TOKEN_ADDRESS) is None:
+        text = "EVM_TOKEN_ADDRESS has a wrong checksum: a digit is mistyped"
+        return [Error(text, hint="Copy it anew from where the token is documented.", id="poolhub.E007")]
+    return []
+
+
 @register(Tags.security, deploy=True)
 def production_settings(**_: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
@@ -38,6 +54,10 @@ def production_settings(**_: Any) -> list[CheckMessage]:
         if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
             text = f"PEER_HUBS asks {name} without TLS: the secret and the jobs can be read on the way"
             found.append(Error(text, hint="Use its https address.", id="poolhub.E008"))
+    url = settings.SETTLEMENT_URL
+    if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+        text = "SETTLEMENT_URL is plain HTTP: who listens in reads what is settled, wallet addresses included"
+        found.append(Error(text, hint="Use https, or a proxy on this machine that speaks it.", id="poolhub.E005"))
     unset = [name for name in ("COORDINATOR_SHARED_SECRET", "ADMIN_SHARED_SECRET") if not getattr(settings, name)]
     return found + [Error(f"{name} is empty: its routes answer 503", id="poolhub.E004") for name in unset]
 

@@ -165,6 +165,18 @@ class Reader:
 
         return self._parse(name, default, parse)
 
+    def hex_bytes(self, name: str, *, size: int) -> str:
+        """0x and so many bytes, or empty. The refusal does not repeat the value: it may be a key."""
+
+        def parse(text: str) -> str:
+            if text and not re.fullmatch(rf"0x[0-9A-Fa-f]{{{2 * size}}}", text):
+                raise Absurd(f"it must be 0x and {2 * size} hex digits, or empty")
+            if text and not int(text, 16):
+                raise Absurd("it must not be 0")
+            return text
+
+        return self._parse(name, "", parse)
+
     def rate(self, name: str, default: str) -> str:
         def parse(text: str) -> str:
             if text and not _RATE.fullmatch(text):

@@ -64,6 +64,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Settlement",
         (
             Entry("Settlement events", "payments", "settlement.settlementevent"),
+            Entry("Transfers on a chain", "link", "settlement.evmtransfer"),
             Entry("Replays", "replay", "settlement.settlementreplay"),
             Entry("Pauses", "pause_circle", "settlement.settlementpause"),
         ),

@@ -75,6 +75,19 @@ SETTLEMENT_SECRETS = read.webhook_secrets("SETTLEMENT_SECRETS")
 SETTLEMENT_TIMEOUT_SEC = read.number("SETTLEMENT_TIMEOUT_SEC", 10, low=0.1, high=120, unit="s")
 SETTLEMENT_ATTEMPTS = read.whole("SETTLEMENT_ATTEMPTS", 16, low=1, high=100)
 SETTLEMENT_PARALLEL = read.whole("SETTLEMENT_PARALLEL", 8, low=1, high=64)
+SETTLEMENT_BACKEND = read.choice("SETTLEMENT_BACKEND", "webhook", ("webhook", "evm"))
+EVM_RPC_URL = read.url("EVM_RPC_URL")
+EVM_CHAIN_ID = read.whole("EVM_CHAIN_ID", 0, low=0, high=2**53)
+EVM_TOKEN_ADDRESS = read.hex_bytes("EVM_TOKEN_ADDRESS", size=20)
+EVM_TOKEN_DECIMALS = read.whole("EVM_TOKEN_DECIMALS", 18, low=0, high=77)
+EVM_PRIVATE_KEY = read.hex_bytes("EVM_PRIVATE_KEY", size=32)
+EVM_CONFIRMATIONS = read.whole("EVM_CONFIRMATIONS", 12, low=1, high=10_000)
+EVM_BUMP_SEC = read.number("EVM_BUMP_SEC", 180, low=1, high=86_400, unit="s")
+EVM_MAX_FEE_GWEI = read.number("EVM_MAX_FEE_GWEI", 100, low=0.001, high=1_000_000, unit="gwei")
+if SETTLEMENT_BACKEND == "evm":
+    for _name in ("EVM_RPC_URL", "EVM_CHAIN_ID", "EVM_TOKEN_ADDRESS", "EVM_PRIVATE_KEY"):
+        if not globals()[_name]:
+            read.stop(_name, "it must be set with SETTLEMENT_BACKEND=evm")
 if SETTLEMENT_URL and not SETTLEMENT_SECRETS:
     read.stop("SETTLEMENT_SECRETS", "it must be set with SETTLEMENT_URL: events are signed")
 

@@ -5,12 +5,14 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.timezone import localtime
 
 from access.audited import Audited
 from miners.admin.acting import act_on_each
 from miners.admin.shared import author_of, tokens_text
 from poolhub.common.admin import CappedPaginator, ReadOnlyAdmin, text_column
-from settlement.models import SettlementEvent, SettlementPause, SettlementReplay
+from settlement.models import EvmTransfer, SettlementEvent, SettlementPause, SettlementReplay
 from settlement.services.operators import delivery_resume, event_replay
 
 
@@ -32,10 +34,11 @@ def public_id(event: SettlementEvent) -> str:
     return event.public_id
 
 
+GWEI = 10**9
 JOB, ERROR = text_column("job_id", "job"), text_column("last_error", "last error")
 SHOWN: Any = (
     public_id, "state", JOB, "miner_id", text_column("wallet_address"), tokens_spent, price, "reservation_id",
-    "matched_at", "accepted_at", "completed_at", "attempts", "next_attempt_at", ERROR, "delivered_at",
+    "matched_at", "accepted_at", "completed_at", "attempts", "next_attempt_at", ERROR, "delivered_at", "transaction",
     text_column("body"),
 )  # fmt: skip
 
@@ -75,6 +78,37 @@ class SettlementEventAdmin(ReadOnlyAdmin, Audited):
             self, request, queryset, done="replayed",
             act=lambda each: event_replay(event_pk=each.pk, author=author, reason="in the admin"),
         )  # fmt: skip
+
+
+@admin.display(description="transactions, the newest last")
+def transactions(transfer: EvmTransfer) -> str:
+    return format_html_join(
+        "", "<div>{} {}: {} gwei, {} to the miner of the block</div>",
+        (
+            (each.hash, f"{localtime(each.sent_at):%Y-%m-%d %H:%M:%S}", each.most_fee / GWEI, each.tip_fee / GWEI)
+            for each in transfer.transactions.all()
+        ),
+    )  # fmt: skip
+
+
+TRANSFER: Any = (
+    "event", "account", "nonce", "state", "token", "recipient", "units", "block", text_column("note"), transactions,
+    "created_at", "ended_at",
+)  # fmt: skip
+
+
+@admin.register(EvmTransfer)
+class EvmTransferAdmin(ReadOnlyAdmin):
+    list_display = ("event", "nonce", "state", "units", "recipient", "block", text_column("note"), "created_at")
+    list_select_related = ("event",)
+    list_filter = ("state",)
+    search_fields = ("event__job_id__exact", "recipient__exact", "transactions__hash__exact")
+    search_help_text = "A whole job id, address or transaction hash."
+    ordering = ("-id",)
+    sortable_by = ()
+    paginator = CappedPaginator
+    fields = TRANSFER
+    readonly_fields = TRANSFER
 
 
 @admin.register(SettlementReplay)

@@ -12,7 +12,7 @@ from miners import limits
 from miners.registry.records import PriceSource
 from miners.tokens import TokensField
 from poolhub.common.text import visible
-from settlement.choices import PriceAsOf, State
+from settlement.choices import PriceAsOf, State, TransferState
 
 
 class SettlementEvent(models.Model):
@@ -42,6 +42,7 @@ class SettlementEvent(models.Model):
     claimed_until = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=300, blank=True, default="")
     delivered_at = models.DateTimeField(null=True, blank=True)
+    transaction = models.CharField(max_length=66, blank=True, default="")  # its hash, settled on a chain
 
     class Meta:
         ordering = ("-id",)
@@ -49,6 +50,7 @@ class SettlementEvent(models.Model):
             models.Index(fields=["next_attempt_at"], name="settlement_due", condition=Q(state=State.PENDING)),
             models.Index(fields=["miner_id", "id"], name="settlement_waiting", condition=Q(state=State.PENDING)),
             models.Index(fields=["id"], name="settlement_dead", condition=Q(state=State.DEAD)),
+            models.Index(fields=["id"], name="settlement_sent", condition=Q(state=State.SENT)),
             models.Index(fields=["miner_id", "-id"], name="settlement_of_miner"),
         ]
         constraints = [
@@ -100,3 +102,70 @@ class SettlementPause(models.Model):
 
     def __str__(self) -> str:
         return visible(self.target)
+
+
+class EvmAccount(models.Model):
+    """An account on a chain that pays, with the nonces that the hub has given away."""
+
+    chain_id = models.PositiveBigIntegerField()
+    address = models.CharField(max_length=42)
+    next_nonce = models.PositiveBigIntegerField(default=0)
+    claim = models.UUIDField(null=True, blank=True)  # of the worker that pays from it: one at a time
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    followed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["chain_id", "address"], name="evm_account_once")]
+
+    def __str__(self) -> str:
+        return f"{self.address} on chain {self.chain_id}"
+
+
+class EvmTransfer(models.Model):
+    """One nonce of an account, bound to one event: of all its transactions at most one is ever mined."""
+
+    event = models.ForeignKey(SettlementEvent, models.PROTECT, related_name="transfers")
+    account = models.ForeignKey(EvmAccount, models.PROTECT, related_name="transfers")
+    nonce = models.PositiveBigIntegerField()
+    token = models.CharField(max_length=42)
+    recipient = models.CharField(max_length=42)
+    units = models.CharField(max_length=78)  # a whole number of the token's smallest unit
+    gas = models.PositiveBigIntegerField()
+    state = models.CharField(max_length=16, choices=TransferState, default=TransferState.OPEN)
+    block = models.PositiveBigIntegerField(null=True, blank=True)  # where it was mined, as last seen
+    note = models.CharField(max_length=300, blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [models.Index(fields=["account", "nonce"], name="evm_open", condition=Q(state=TransferState.OPEN))]
+        constraints = [
+            models.UniqueConstraint(fields=["account", "nonce"], name="evm_nonce_once"),
+            models.UniqueConstraint(
+                fields=["event"],
+                name="evm_paid_once",
+                condition=Q(state__in=[TransferState.OPEN, TransferState.CONFIRMED]),
+            ),
+            models.CheckConstraint(condition=Q(state__in=TransferState.values), name="evm_transfer_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"nonce {self.nonce} for {self.event}"
+
+
+class EvmTransaction(models.Model):
+    """One signed transaction of a transfer. It is here before it is sent; a later one with higher fees replaces it."""
+
+    transfer = models.ForeignKey(EvmTransfer, models.CASCADE, related_name="transactions")
+    hash = models.CharField(max_length=66, unique=True)
+    raw = models.TextField()
+    most_fee = models.PositiveBigIntegerField()  # wei a unit of gas
+    tip_fee = models.PositiveBigIntegerField()
+    sent_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.hash

@@ -70,7 +70,7 @@ class Outbox:
 
 
 def outbox() -> Outbox:
-    waiting = SettlementEvent.objects.filter(state=State.PENDING)
+    waiting = SettlementEvent.objects.filter(state__in=[State.PENDING, State.SENT])
     oldest = waiting.aggregate(first=Min("id"))["first"]
     oldest_at = (
         None if oldest is None else SettlementEvent.objects.values_list("completed_at", flat=True).get(pk=oldest)
@@ -100,4 +100,5 @@ def _answer(event: SettlementEvent) -> SettlementAnswer:
         last_error=event.last_error,
         next_attempt_at=time_text(event.next_attempt_at) if event.state == State.PENDING else None,
         delivered_at=time_text(event.delivered_at),
+        transaction=event.transaction or None,
     )

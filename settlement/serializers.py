@@ -25,6 +25,7 @@ class SettlementAnswer(Struct, kw_only=True):
     last_error: str
     next_attempt_at: str | None  # while it is pending
     delivered_at: str | None
+    transaction: str | None
 
 
 class SettlementPage(Struct, kw_only=True):

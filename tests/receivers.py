@@ -18,6 +18,7 @@ class Got:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def handle_any(self) -> None:
         site: Site = self.server.site  # type: ignore[attr-defined]

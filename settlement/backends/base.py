@@ -2,13 +2,20 @@
 
 deliver() is called for one event at a time of each miner, from several threads, and again with the same event after a
 crash: what it does for an event must be the same thing, done once. It raises nothing that is part of its trade; what it
-raises all the same counts as a failure. It ends within limit_s.
+raises all the same counts as a failure. It ends within limit_s. A backend whose parallel is 1 is called in the thread
+of the caller, and may use the database. follow() looks after what deliver() has sent.
+gone() are delivered events of which the other side knows nothing any more; it may raise BackendError.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from settlement.models import SettlementEvent
+
+
+class BackendError(Exception):
+    """The other side cannot be asked now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,23 @@ class Gone:
     error: str
 
 
-Result = Delivered | Failed | Later | Gone
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """On its way for good: follow() says how it ends, and the miner's next event may go."""
+
+    transaction: str
+
+
+Result = Delivered | Failed | Later | Gone | Sent
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How what was Sent has ended."""
+
+    event: SettlementEvent
+    result: Delivered | Failed
+    transaction: str
 
 
 class Backend(Protocol):
@@ -49,5 +72,9 @@ class Backend(Protocol):
     parallel: int
 
     def deliver(self, event: SettlementEvent) -> Result: ...
+
+    def follow(self) -> Sequence[Ended]: ...
+
+    def gone(self) -> Iterator[SettlementEvent]: ...
 
     def close(self) -> None: ...

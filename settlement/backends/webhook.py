@@ -1,12 +1,12 @@
 """Standard Webhooks: a signed POST to SETTLEMENT_URL. The same event has the same id and body at each attempt."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 
 from standardwebhooks.webhooks import Webhook
 
 from poolhub.common import clock, outbound
-from settlement.backends.base import Delivered, Failed, Gone, Result
+from settlement.backends.base import Delivered, Ended, Failed, Gone, Result
 from settlement.models import SettlementEvent
 
 MAX_ANSWER_BYTES = 16_384  # nobody reads it
@@ -50,6 +50,12 @@ class WebhookBackend:
             "webhook-timestamp": str(int(at.timestamp())),
             "webhook-signature": " ".join(signatures),
         }
+
+    def follow(self) -> Sequence[Ended]:
+        return ()  # an answer is the end of it
+
+    def gone(self) -> Iterator[SettlementEvent]:
+        return iter(())  # a receiver is not asked
 
     def close(self) -> None:
         self._client.close()

@@ -10,6 +10,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from feedback.models import Feedback
 from matching.reservations.holds import Outcome
 from miners.models import Miner
+from settlement.backends.runtime import open_backend
 from settlement.models import SettlementEvent
 from settlement.payload import body_of
 from settlement.services.outbox import data_of, event_write
@@ -22,6 +23,7 @@ class Kind(StrEnum):
     NO_FEEDBACK = "no feedback"
     AMOUNT = "amount differs"
     BODY = "body differs from its columns"
+    GONE = "not on the chain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ def disagreements() -> Iterator[Disagreement]:
     for event in SettlementEvent.objects.order_by("id").iterator(CHUNK):
         if event.body != body_of(data_of(event)):
             yield Disagreement(Kind.BODY, event.job_id, event.miner_id, event.public_id)
+    backend = open_backend()
+    if backend is not None:
+        try:
+            for event in backend.gone():
+                yield Disagreement(Kind.GONE, event.job_id, event.miner_id, f"{event.public_id}: {event.transaction}")
+        finally:
+            backend.close()
 
 
 def events_fill() -> int:

@@ -12,8 +12,8 @@ import random
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -24,7 +24,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from poolhub.common import clock
 from poolhub.common.metrics import SETTLEMENTS
 from settlement import backoff
-from settlement.backends.base import Backend, Delivered, Failed, Gone, Later, Result
+from settlement.backends.base import Backend, Delivered, Failed, Gone, Later, Result, Sent
 from settlement.backends.runtime import open_backend
 from settlement.choices import State
 from settlement.models import SettlementEvent, SettlementPause
@@ -39,13 +39,14 @@ MAX_ERROR = 300
 def events_deliver(*, stop: threading.Event | None = None, round_s: float = ROUND_S) -> Counter[str]:
     """Deliver what is due, for as long as there is something and the round lasts; how many went how."""
     went: Counter[str] = Counter()
-    if not _due(_now()).exists():  # without a writer's lock
+    if not _due(_now()).exists() and not _sent().exists():  # without a writer's lock
         return went
     backend = open_backend()
     if backend is None:
         return went
     stop, until = stop or threading.Event(), monotonic() + round_s
     try:
+        went += _follow(backend)
         while monotonic() < until and not stop.is_set() and not is_paused(backend.target):
             events = _claim(backend)
             if not events:
@@ -72,6 +73,30 @@ def _due(now: datetime) -> QuerySet[SettlementEvent]:
     return waiting.filter(~Exists(older), free, next_attempt_at__lte=now).order_by("next_attempt_at", "id")
 
 
+def _sent() -> QuerySet[SettlementEvent]:
+    return SettlementEvent.objects.filter(state=State.SENT)
+
+
+def _follow(backend: Backend) -> Counter[str]:
+    """Take in how ended what was sent before. Where nothing is sent, nothing is asked."""
+    went: Counter[str] = Counter()
+    if not _sent().exists():
+        return went
+    for each in backend.follow():
+        event = each.event
+        with transaction.atomic():
+            held = SettlementEvent.objects.select_for_update().get(pk=event.pk)
+            if held.state == State.DELIVERED:
+                continue
+            if isinstance(each.result, Failed) and held.state == State.SENT:
+                # as if it had been claimed just now: the attempt that sent it is the one that failed
+                held.claim, held.state = uuid.uuid4(), State.PENDING
+                held.save(update_fields=["claim", "state"])
+            SettlementEvent.objects.filter(pk=event.pk).update(transaction=each.transaction)
+            went[_end(held, each.result)] += 1
+    return went
+
+
 def _claim(backend: Backend) -> list[SettlementEvent]:
     """Events that are this caller's alone until their claim runs out. Each counts as an attempt from here on."""
     now, claim = _now(), uuid.uuid4()
@@ -85,7 +110,7 @@ def _claim(backend: Backend) -> list[SettlementEvent]:
 
 def _deliver(backend: Backend, events: Sequence[SettlementEvent], stop: threading.Event) -> Counter[str]:
     went: Counter[str] = Counter()
-    with ThreadPoolExecutor(backend.parallel, thread_name_prefix="settlement") as threads:
+    with _executor(backend) as threads:
         under_way: dict[Future[Result], SettlementEvent] = {}
         for event in events:
             if stop.is_set():
@@ -102,8 +127,23 @@ def _deliver(backend: Backend, events: Sequence[SettlementEvent], stop: threadin
     return went
 
 
+class _Here(Executor):
+    """Runs what is submitted at once, in the caller's thread."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: object, **kwargs: object) -> Future[Result]:  # type: ignore[override]  # results alone
+        done: Future[Result] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+def _executor(backend: Backend) -> Executor:
+    if backend.parallel == 1:
+        return _Here()
+    return ThreadPoolExecutor(backend.parallel, thread_name_prefix="settlement")
+
+
 def _try(backend: Backend, event: SettlementEvent) -> Result:
-    """In a thread of its own: no database here."""
+    """In a thread of its own, where there are several: no database here."""
     try:
         return backend.deliver(event)
     except Exception as error:
@@ -116,11 +156,14 @@ def _end(event: SettlementEvent, result: Result) -> str:
     now, mine = _now(), SettlementEvent.objects.filter(pk=event.pk, state=State.PENDING, claim=event.claim)
     match result:
         case Delivered():
-            # whoever has claimed it since: it is there
-            SettlementEvent.objects.filter(pk=event.pk, state=State.PENDING).update(
+            # whoever has claimed or given it up since: it is there
+            SettlementEvent.objects.filter(pk=event.pk).exclude(state=State.DELIVERED).update(
                 state=State.DELIVERED, delivered_at=now, claim=None, claimed_until=None, last_error=""
             )
             outcome = "delivered"
+        case Sent():
+            mine.update(state=State.SENT, transaction=result.transaction, claim=None, claimed_until=None, last_error="")
+            outcome = "sent"
         case Failed() if result.final or event.attempts >= settings.SETTLEMENT_ATTEMPTS:
             mine.update(state=State.DEAD, claim=None, claimed_until=None, last_error=_text(result.error))
             logger.error("settlement event %s is dead: %s", event.public_id, _text(result.error))

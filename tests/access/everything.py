@@ -22,7 +22,14 @@ from miners.regions.table import round_trip_set
 from miners.services.commands import command_args, command_create
 from miners.services.operators import miner_create, price_override_create
 from settlement.choices import State
-from settlement.models import SettlementEvent, SettlementPause, SettlementReplay
+from settlement.models import (
+    EvmAccount,
+    EvmTransaction,
+    EvmTransfer,
+    SettlementEvent,
+    SettlementPause,
+    SettlementReplay,
+)
 
 UNTOLD = {"sessions.session"}  # a login or a message moves it
 
@@ -62,6 +69,11 @@ def settlement_objects() -> None:
         job_id="j1", miner_id="m1", tokens_spent=Decimal("0.25"), completed_at=at, body="{}", state=State.DEAD
     )
     SettlementReplay.objects.create(event=event, attempts=1)
+    account = EvmAccount.objects.create(chain_id=1, address="0x" + "1" * 40)
+    transfer = EvmTransfer.objects.create(
+        event=event, account=account, nonce=0, token="0x" + "2" * 40, recipient="0x" + "3" * 40, units="1", gas=1
+    )
+    EvmTransaction.objects.create(transfer=transfer, hash="0x" + "4" * 64, raw="0x", most_fee=10**9, tip_fee=10**8)
     SettlementPause.objects.create(target="https://pay.example.com/", reason="the receiver answered 410")
 
 

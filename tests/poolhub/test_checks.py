@@ -7,7 +7,12 @@ import sys
 import pytest
 from django.core import checks as django_checks
 
-from poolhub.checks import WORKER_VARIABLES, one_process_without_redis, production_settings
+from poolhub.checks import (
+    WORKER_VARIABLES,
+    one_process_without_redis,
+    production_settings,
+    settlement_on_a_chain,
+)
 from tests.hub import ROOT
 
 pytestmark = pytest.mark.pure
@@ -53,6 +58,9 @@ def test_several_processes_with_redis_are_fine(settings, monkeypatch) -> None:
         ({}, []),
         ({"PRODUCTION": False}, ["poolhub.E002"]),
         ({"ENROLLMENT": "open"}, ["poolhub.E003"]),
+        ({"SETTLEMENT_URL": "http://pay.example.com/"}, ["poolhub.E005"]),
+        ({"SETTLEMENT_URL": "https://pay.example.com/"}, []),
+        ({"SETTLEMENT_URL": "http://127.0.0.1:9100/"}, []),
         ({"COORDINATOR_SHARED_SECRET": ()}, ["poolhub.E004"]),
         ({"PEER_HUBS": {"us": "https://us.example.com", "test": "http://127.0.0.1:1"}}, []),
         ({"PEER_HUBS": {"us": "http://us.example.com"}}, ["poolhub.E008"]),
@@ -91,3 +99,44 @@ def test_a_command_refuses_to_run_with_settings_that_fail(command, tmp_path) -> 
     assert "(poolhub.E001) WEB_CONCURRENCY asks for 2 processes, but REDIS_URL is empty" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "hub.sqlite3").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "want"),
+    [
+        ("0x52908400098527886E0F7030069857D2E4169EE7", []),
+        ("0x52908400098527886e0F7030069857D2E4169EE7", ["poolhub.E007"]),
+        ("0x52908400098527886e0f7030069857d2e4169ee7", []),  # without a checksum
+    ],
+)
+def test_a_token_s_mistyped_address_is_an_error(settings, address, want) -> None:
+    settings.SETTLEMENT_BACKEND, settings.EVM_TOKEN_ADDRESS = "evm", address
+    assert ids(settlement_on_a_chain()) == want
+
+
+WITHOUT_WEB3 = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Without(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("web3", "eth_account", "eth_utils", "eth_abi"):
+            raise ModuleNotFoundError(name)
+        return None
+
+sys.meta_path.insert(0, Without())
+import django
+django.setup()
+from django.urls import get_resolver
+assert get_resolver().url_patterns
+import poolhub.chores, settlement.backends.runtime
+print("fine")
+"""
+
+
+def test_the_hub_runs_without_web3() -> None:
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "poolhub.settings", "POOLHUB_ENV_FILE": "tests/embedded.env"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_WEB3], check=False, env=env, cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr

@@ -144,6 +144,15 @@ ABSURD = {
         "good-long-enough", "whsec_", "whsec_MTIz", "whsec_" + "A" * 31, "whsec_" + "A" * 88, "whsec_" + "!" * 32,
         "whsec_" + "A" * 32 + ",x", "A" * 32,
     ),
+    "SETTLEMENT_BACKEND": ("", "EVM", "web3"),
+    "EVM_RPC_URL": URLS,
+    "EVM_CHAIN_ID": (*NOT_WHOLE, "-1", "9007199254740993"),
+    "EVM_TOKEN_ADDRESS": ("0x", "0x12", "52908400098527886E0F7030069857D2E4169EE7", "0x" + "0" * 40, "0x" + "g" * 40),
+    "EVM_TOKEN_DECIMALS": (*NOT_WHOLE, "-1", "78"),
+    "EVM_PRIVATE_KEY": ("hidden", "0xhidden" + "1" * 58, "0x" + "0" * 64, "0x" + "1" * 65, "1" * 64),
+    "EVM_CONFIRMATIONS": (*NOT_WHOLE, "0", "10001"),
+    "EVM_BUMP_SEC": (*NOT_NUMBERS, "0.9", "86401"),
+    "EVM_MAX_FEE_GWEI": (*NOT_NUMBERS, "0", "1000001"),
     "SETTLEMENT_TIMEOUT_SEC": (*NOT_NUMBERS, "0", "121"),
     "SETTLEMENT_ATTEMPTS": (*NOT_WHOLE, "0", "101"),
     "SETTLEMENT_PARALLEL": (*NOT_WHOLE, "0", "65"),
@@ -206,6 +215,19 @@ def test_an_address_of_settlement_without_a_secret_stops_the_start(refused) -> N
     assert told == (
         "pool-hub does not start: SETTLEMENT_SECRETS: it must be set with SETTLEMENT_URL: events are signed\n"
     )
+
+
+EVM = {
+    "SETTLEMENT_BACKEND": "evm", "EVM_RPC_URL": "https://node.example.com/", "EVM_CHAIN_ID": "1",
+    "EVM_TOKEN_ADDRESS": "0x" + "1" * 40, "EVM_PRIVATE_KEY": "0x" + "2" * 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in EVM if name != "SETTLEMENT_BACKEND"])
+def test_settlement_on_a_chain_needs_all_of_its_settings(load, refused, name) -> None:
+    assert load(**EVM)["EVM_CHAIN_ID"] == 1
+    left = {each: value for each, value in EVM.items() if each != name}
+    assert refused(**left) == f"pool-hub does not start: {name}: it must be set with SETTLEMENT_BACKEND=evm\n"
 
 
 def test_a_named_file_that_is_not_there_stops_the_start(refused, tmp_path) -> None:

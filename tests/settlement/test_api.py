@@ -36,6 +36,7 @@ def test_an_event_is_told_with_its_delivery(client, receiver, fake_clock) -> Non
         "price": {"tokens_per_ksec": "0.75000000", "source": "own", "as_of": "match"},
         "reservation_id": None, "matched_at": at, "accepted_at": None, "completed_at": at, "state": "delivered",
         "attempts": 1, "last_error": "", "next_attempt_at": None, "delivered_at": at,
+        "transaction": None,
     }  # fmt: skip
     assert (pending["state"], pending["attempts"], pending["next_attempt_at"]) == ("pending", 0, at)
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from poolhub.common.errors import HubError
+from settlement.backends.base import BackendError
 from settlement.backends.runtime import open_backend
 from settlement.choices import State
 from settlement.models import SettlementEvent, SettlementPause
@@ -71,9 +72,12 @@ class Command(BaseCommand):
 
     def check_all(self) -> None:
         count = 0
-        for each in islice(disagreements(), MAX_SHOWN):
-            count += 1
-            self.stdout.write(f"{each.kind}: job {each.job_id!r} on {each.miner_id}: {each.detail}")
+        try:
+            for each in islice(disagreements(), MAX_SHOWN):
+                count += 1
+                self.stdout.write(f"{each.kind}: job {each.job_id!r} on {each.miner_id}: {each.detail}")
+        except BackendError as error:
+            raise CommandError(f"the other side cannot be asked: {error}") from None
         if count:
             more = " or more" if count == MAX_SHOWN else ""
             raise CommandError(f"{count}{more} disagreements; --fill writes the events that are missing")
