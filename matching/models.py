@@ -49,6 +49,25 @@ class Candidacy(models.Model):
         return f"{self.miner_id} in match {self.record_id}"
 
 
+class StandingPart(models.Model):
+    """What one process has told of one hour about the miners whose key is `shard` modulo 256: arrays, packed.
+
+    matching/standing writes it anew while the hour lasts; rows are gone after a day.
+    """
+
+    hour = models.PositiveIntegerField()  # since the epoch
+    writer = models.UUIDField()
+    shard = models.PositiveSmallIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["hour", "writer", "shard"], name="standing_part_once")]
+        indexes = [models.Index(fields=["shard", "hour"], name="standing_part_shard")]
+
+    def __str__(self) -> str:
+        return f"hour {self.hour}, shard {self.shard}"
+
+
 class Reservation(models.Model):
     """The durable copy of one reservation, there before it is answered; matching/reservations/table.py keeps it.
 

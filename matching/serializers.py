@@ -125,6 +125,22 @@ class RelaxationAnswer(Struct):
     relax_to: float | UnsetType = UNSET  # numeric constraints alone
 
 
+class StandingAnswer(Struct, kw_only=True):
+    miner_id: str
+    since: str
+    considered: int  # matches
+    eligible: int
+    offered: int
+    first: int
+    rejected: dict[str, int]
+    median_rank: int | None
+    rank_percentile: float | None  # mean share of the other eligible miners that rank lower, 0 to 100
+    lost_on_price: int
+    price: float  # effective, now
+    price_to_be_first: float | None
+    surveys: int  # matches that were looked at; those that are counted stand for them all
+
+
 class GrantAnswer(Struct):
     id: str
     miner_id: str

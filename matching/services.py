@@ -29,6 +29,7 @@ from matching.serializers import (
     WhyNotAnswer,
     WhyNotRequest,
 )
+from matching.standing.counting import standing
 from miners.registry.runtime import get_registry
 from poolhub.common import clock, codec
 from poolhub.common.errors import HubError, NotFound, Unavailable
@@ -141,6 +142,7 @@ def _told(found: Found, kept: Mapping[str, Reservation], *, started: float) -> M
     _count(found.result, latency_ms)
     if not found.request.dry_run:
         records.add(Matched(found.request, answer, found.at, latency_ms, found.result.candidates))
+        standing.note(found.request, found.result.candidates)
     return answer
 
 

@@ -20,6 +20,7 @@ from matching.serializers import (
     RenewRequest,
     ReservationAnswer,
     ReservationPage,
+    StandingAnswer,
     WhyNotAnswer,
     WhyNotRequest,
 )
@@ -29,6 +30,9 @@ from matching.services import (
     reservation_release,
     reservation_renew,
 )
+from matching.standing.selectors import standing_get
+from miners.parameters import SESSION_TOKEN
+from miners.views import SessionViewSet
 from poolhub.common import ratelimit
 from poolhub.common.auth import meta_name
 from poolhub.common.errors import HubError, problem
@@ -70,6 +74,14 @@ class MatchViewSet(HubViewSet):
     )
     def why_not(self, request: Request) -> HttpResponse:
         return self.reply(match_why_not(request=self.read(request, WhyNotRequest)))
+
+
+class StandingViewSet(SessionViewSet):
+    """For a miner with its session."""
+
+    @extend_schema(parameters=[SESSION_TOKEN], responses={200: answer(StandingAnswer), **PROBLEMS(401, 403)})
+    def standing(self, request: Request) -> HttpResponse:
+        return self.reply(standing_get(self.session(request).miner_id))
 
 
 class ReservationViewSet(HubViewSet):

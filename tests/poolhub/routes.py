@@ -16,6 +16,7 @@ ROUTES = {
     "/v1/feedback": ("POST",),
     "/v1/settlements": ("GET", "HEAD"),
     "/v1/market/prices": ("GET", "HEAD"),
+    "/v1/miners/standing": ("GET", "HEAD"),
     "/v1/reservations": ("GET", "HEAD"),
     "/v1/reservations/{reservation_id}": ("DELETE",),
     "/v1/reservations/{reservation_id}/renew": ("POST",),

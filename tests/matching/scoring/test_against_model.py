@@ -25,6 +25,7 @@ from miners.registry.tables import table_of
 from tests.effort import effort
 from tests.matching.scoring import model as slow
 from tests.matching.scoring import strategies as draw
+from tests.matching.standing.naive import assert_surveyed
 from tests.miners.registry.builders import GRACE_S, HALF_LIFE_S, NOW, TTL_S, empty, row
 from tests.miners.registry.model import ModelRegistry
 
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.pure
 
 IDS = st.sampled_from(draw.IDS)
 ASKED_A_STEP = 3
+SURVEYED = 0.2  # of what is asked: the model tries several prices of each miner
 
 
 class History(RuleBasedStateMachine):
@@ -167,6 +169,8 @@ class History(RuleBasedStateMachine):
         found = pipeline.match(self.registry, query, now=self.now)
         assert_same(found, slow.match(self.model, query, now=self.now))
         assert found.considered == found.eligible + sum(found.rejected.values())
+        if self.asker.random() < SURVEYED:
+            assert_surveyed(self.registry, self.model, query, self.now)
 
     def agree_on(self, query: Query, miner_id: str) -> None:
         found = pipeline.why_not(self.registry, query, miner_id, now=self.now)
