@@ -90,6 +90,7 @@ class Node:
     calls: list[str] = field(default_factory=list)
     takes: bool = True  # False: what is sent is lost on the way
     before: Callable[[str], str | None] = lambda method: None  # an error instead of an answer
+    after: Callable[[str], object] = lambda method: None  # the answer may wait for it
     price: int = 0  # wei a unit of gas: cheaper ones are not mined
     token: str = ""
 
@@ -111,6 +112,7 @@ class Node:
             told |= {"error": {"code": -32000, "message": refused}} if refused else {"result": self.result(**asked)}
         except Exception as error:  # noqa: BLE001 - a node tells whatever it is
             told["error"] = {"code": -32000, "message": str(error)}
+        self.after(asked["method"])
         handler.say(200, json.dumps(told).encode(), Content_Type="application/json")
 
     def result(self, *, method: str, params: list[Any], **_: Any) -> Any:

@@ -15,10 +15,16 @@ from tests.flows.callers import Coordinator, Miner
 from tests.hub import ROOT, LiveHub, sql
 from tests.receivers import Got, Handler, Site, serving
 from tests.settlement.builders import SECRET, jobs_at
+from tests.settlement.evm import KEY, running_node
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MINERS, JOBS = 3, 3
+CLAIMS_RUN_OUT = """
+from settlement.models import EvmAccount, SettlementEvent
+for model in (EvmAccount, SettlementEvent):
+    model.objects.exclude(claim=None).update(claimed_until="2026-01-01T00:00:00Z")
+"""
 
 
 @pytest.fixture
@@ -41,13 +47,18 @@ def run_settle() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         yield start
 
 
-def work_off(hub: LiveHub, region: str, jobs: int, miners: int = 1) -> list[str]:
+def work_off(hub: LiveHub, region: str, jobs: int, miners: int = 1, *, wallet_address: str = "") -> list[str]:
     """Jobs of registered miners, matched and completed over HTTP; their ids."""
     coordinator, done = Coordinator(hub), []
     for number in range(miners):
         name = f"{region}-{number}"
         Miner(
-            hub, name, region=region, wallet_address=f"wallet-{name}", max_parallel=9, price_token_per_ksec=2
+            hub,
+            name,
+            region=region,
+            wallet_address=wallet_address or f"wallet-{name}",
+            max_parallel=9,
+            price_token_per_ksec=2,
         ).register()
         for job in range(jobs):
             coordinator.match(f"{name}-{job}", region)
@@ -133,3 +144,35 @@ def test_the_running_hub_delivers_by_itself_to_the_receiver_of_the_docs(start_hu
         until(lambda: len(ledger()) == 2, limit_s=30)
         assert ledger() == [(job, "wallet-self-0", "0.50000000") for job in jobs]
         assert hub.stop() == 0
+
+
+def test_a_worker_killed_while_it_sends_a_transaction_leaves_it_to_the_next_and_it_is_paid_once(
+    live_hub, run_settle
+) -> None:
+    hub, wallet = live_hub, "0x52908400098527886E0F7030069857D2E4169EE7"
+    (job,) = work_off(hub, "chain", 1, wallet_address=wallet)
+    of_job = f"SELECT state, attempts FROM settlement_settlementevent WHERE job_id = '{job}'"
+    with running_node() as node:
+        chain = {
+            "SETTLEMENT_BACKEND": "evm", "EVM_RPC_URL": node.url, "EVM_CHAIN_ID": str(node.chain_id),
+            "EVM_TOKEN_ADDRESS": node.token, "EVM_PRIVATE_KEY": KEY, "EVM_CONFIRMATIONS": "2",
+            "SETTLEMENT_TIMEOUT_SEC": "0.5",
+        }  # fmt: skip
+        node.after = lambda method: node.site.over.wait(60) if method == "eth_sendRawTransaction" else None
+        first = run_settle(hub, "", **{**chain, "SETTLEMENT_TIMEOUT_SEC": "60"})
+        until(lambda: node.pool, limit_s=40)
+        first.kill()
+        assert first.wait(10) == -9
+        node.after = lambda method: None
+        assert sql(hub.env["DB_DSN"], of_job) == [("pending", 1)]
+        command = [sys.executable, ROOT / "manage.py", "shell", "--verbosity", "0", "--command", CLAIMS_RUN_OUT]
+        subprocess.run(command, env=hub.env, check=True, timeout=60)
+
+        def settled() -> bool:
+            node.mine()
+            assert run_settle(hub, "", **chain).wait(60) == 0
+            return sql(hub.env["DB_DSN"], of_job) == [("delivered", 2)]
+
+        until(settled, limit_s=60)
+        assert node.balance(wallet) == 5 * 10**17
+        assert sql(hub.env["DB_DSN"], "SELECT count(*) FROM settlement_evmtransfer") == [(1,)]

@@ -23,7 +23,7 @@ from settlement.choices import TransferState
 from settlement.models import EvmAccount, EvmTransfer, SettlementEvent
 
 CALLS = 8  # that one delivery makes of the node at most
-CLAIM_S = 60.0  # an account is one worker's for so long after its last step
+CLAIM_S = 10.0  # an account is one worker's for so long after its last step
 BUSY_S, DEAR_S, FOLLOW_S = 2.0, 30.0, 4.0
 RECHECKED_DAYS = 7
 MAX_WAITING = 16  # transfers that are not mined: nodes keep no more of one account
