@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from eth_account import Account
-from eth_account.typed_transactions import TypedTransaction
-from eth_tester import EthereumTester, PyEVMBackend
-from eth_utils import keccak, to_checksum_address
-from hexbytes import HexBytes
-from web3 import EthereumTesterProvider, Web3
-from web3.datastructures import NamedElementOnion
-
+from settlement.backends.evm.libraries import recursion_limit_kept
 from tests.receivers import Got, Handler, Site, serving
+
+with recursion_limit_kept():  # py-evm raises it, too
+    from eth_account import Account
+    from eth_account.typed_transactions import TypedTransaction
+    from eth_tester import EthereumTester, PyEVMBackend
+    from eth_utils import keccak, to_checksum_address
+    from hexbytes import HexBytes
+    from web3 import EthereumTesterProvider, Web3
+    from web3.datastructures import NamedElementOnion
 
 KEY = "0x" + "4c" * 32
 PAYER = Account.from_key(KEY).address
@@ -91,6 +93,7 @@ class Node:
     takes: bool = True  # False: what is sent is lost on the way
     before: Callable[[str], str | None] = lambda method: None  # an error instead of an answer
     after: Callable[[str], object] = lambda method: None  # the answer may wait for it
+    garbage: bytes | None = None  # instead of any answer
     price: int = 0  # wei a unit of gas: cheaper ones are not mined
     token: str = ""
 
@@ -113,6 +116,9 @@ class Node:
         except Exception as error:  # noqa: BLE001 - a node tells whatever it is
             told["error"] = {"code": -32000, "message": str(error)}
         self.after(asked["method"])
+        if self.garbage is not None:
+            handler.say(200, self.garbage)
+            return
         handler.say(200, json.dumps(told).encode(), Content_Type="application/json")
 
     def result(self, *, method: str, params: list[Any], **_: Any) -> Any:

@@ -1,5 +1,8 @@
 """Settlement on a real EVM: paid once, whatever the chain, the node and the workers do."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_network
 
@@ -15,6 +18,7 @@ from settlement.services import delivery
 from settlement.services.checking import Kind, disagreements
 from settlement.services.delivery import events_deliver
 from settlement.services.operators import event_replay
+from tests.hub import ROOT
 from tests.matching.builders import COORDINATOR
 from tests.settlement.builders import completed, event, miner
 from tests.settlement.evm import KEY, PAYER, SUPPLY, Node, running_node, token_code
@@ -545,3 +549,39 @@ def test_coordinators_see_the_transaction(node, look) -> None:
     look()
     (row,) = Client().get("/v1/settlements?state=sent", headers=COORDINATOR).json()["results"]
     assert (row["state"], row["transaction"]) == ("sent", event().transaction)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"\xff", b"[]", b"{}", b"null", b"[" * 100_000, b'{"result": "x"}', b'{"result": null}', b'{"error": 1}',
+     b'{"error": null, "result": [1]}', b'{"jsonrpc": "2.0", "id": 1, "result": {"hash": 5}}'],
+)  # fmt: skip
+def test_a_node_that_answers_garbage_is_a_failed_attempt(node, look, garbage) -> None:
+    node.garbage = garbage
+    miner(wallet_address=ALICE)
+    completed()
+    assert look() == {"failed": 1}
+    assert event().last_error
+    node.garbage = None
+    assert look(later_s=20) == {"sent": 1}
+    node.garbage = garbage
+    assert look() == {}
+    node.garbage = None
+    node.mine(3)
+    assert look() == {"delivered": 1}
+    assert node.balance(ALICE) == QUARTER
+
+
+def test_the_libraries_leave_the_recursion_limit_as_it_is() -> None:
+    """One of them raises it so far that deep nesting, which decoders refuse by it, would crash the process."""
+    asked = "import sys; before = sys.getrecursionlimit(); import settlement.backends.evm.chain; import py_ecc; print(before == sys.getrecursionlimit())"
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    told = subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup(); {asked}"],
+        cwd=ROOT,
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.strip() == "True"

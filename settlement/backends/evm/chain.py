@@ -5,16 +5,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from eth_account import Account
-from eth_utils.address import is_address, is_checksum_formatted_address, to_checksum_address
-from eth_utils.address import is_checksum_address as has_right_checksum
-from web3 import Web3
-from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
-from web3.logs import DISCARD
-from web3.types import RPCEndpoint
-
 from poolhub.common import outbound
 from settlement.backends.base import BackendError
+from settlement.backends.evm.libraries import (
+    DISCARD,
+    Account,
+    ContractLogicError,
+    RPCEndpoint,
+    TransactionNotFound,
+    Web3,
+    Web3Exception,
+    Web3RPCError,
+    is_address,
+    is_checksum_address,
+    is_checksum_formatted_address,
+    to_checksum_address,
+)
 from settlement.backends.evm.rpc import NodeProvider
 
 GWEI = 10**9
@@ -72,7 +78,7 @@ def address_of(text: str) -> str | None:
     """With its checksum; None for what is no address, has a wrong checksum, or is the zero address."""
     if not is_address(text) or not text.startswith("0x") or text.lower() == ZERO:
         return None
-    if is_checksum_formatted_address(text) and not has_right_checksum(text):
+    if is_checksum_formatted_address(text) and not is_checksum_address(text):
         return None
     return str(to_checksum_address(text))
 

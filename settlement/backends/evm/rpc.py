@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from web3.providers.base import JSONBaseProvider
-from web3.types import RPCEndpoint, RPCResponse
-
 from poolhub.common import outbound
+from settlement.backends.evm.libraries import JSONBaseProvider, RPCEndpoint, RPCResponse
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
@@ -33,7 +31,7 @@ class NodeProvider(JSONBaseProvider):
             raise outbound.OutboundError(str(error).replace(self._url, "the node")) from None
         try:
             told = self.decode_rpc_response(answer.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = {}
         if not answer.complete or not isinstance(told, dict) or not ("result" in told or "error" in told):
             raise outbound.OutboundError(f"the node answered {answer.status}, and no JSON-RPC")
