@@ -289,6 +289,6 @@ CONSTRAINTS = tuple(each.name for each in FILTERS)
 
 # what a miner passes or fails by its profile alone
 BY_PROFILE = frozenset(CONSTRAINTS) - {
-    "offline", "disabled", "draining", "min_mem_free_gb", "attested", "min_trust", "max_price", "capacity",
-    "deadline_ms",
+    "offline", "disabled", "draining", "min_mem_free_gb", "attested", "min_trust", "max_price", "max_price_vs_market",
+    "capacity", "deadline_ms",
 }  # fmt: skip

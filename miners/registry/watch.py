@@ -22,7 +22,7 @@ class Changes(NamedTuple):
     """Sets of slots, as long as the registry is."""
 
     profile: Words  # who came, went, or is now described otherwise
-    standing: Words  # profile, state, free slots, price, or a part of the score
+    standing: Words  # profile, state, free slots, price, market price, or a part of the score
     eta: Words
     mem_free: Words
 
@@ -45,6 +45,7 @@ class Watch:
         for name in PROFILE:
             profile |= self._differs(name, getattr(columns, name)[rows])
         standing = profile | self._differs("price", columns.price[rows])
+        standing |= self._differs("market", registry.market.medians()[columns.market[rows]])
         standing |= self._differs("f_state", columns.f_state[rows])
         for name in DRIFTING:
             standing |= self._differs(name, getattr(columns, name)[rows], SLIGHT)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.engines import rows as one_by_one
 from benchmarks.population import population
+from miners.registry.market import MarketEntry
 from miners.registry.records import Attested, LiveStatus, MinerRow, PriceWindow
 from miners.registry.store import Registry
 from miners.registry.tables import LISTS, LIVE, NUMBERS, TEXTS, table_of
@@ -154,3 +155,14 @@ def test_room_is_made_once_where_the_number_is_known() -> None:
     registry = empty()
     registry.load([table_of([(row("a"), None)])], now=NOW, expected=100_000)
     assert 100_000 < registry.columns.capacity < 110_000
+
+
+def test_miners_that_come_by_column_have_the_market_that_is_there() -> None:
+    entry = MarketEntry("h100", "eu", 5, (5,))
+    made = empty()
+    made.set_market(lambda gpu_name, region: entry if (gpu_name, region) == ("H100", "eu") else None)
+    miners = [("a", "H100", "eu"), ("b", "H100", "us"), ("c", "RTX", "eu"), ("d", "H100", "eu")]
+    rows = [row(name, pk=pk, gpu_name=gpu, region=region) for pk, (name, gpu, region) in enumerate(miners, start=1)]
+    made.load([table_of([(each, None) for each in rows])], now=NOW)
+    found = {name: made.market.position(slot) for name, slot in made.slots.items()}
+    assert {name for name, each in found.items() if each is not None} == {"a", "d"}

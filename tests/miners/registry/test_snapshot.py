@@ -146,7 +146,7 @@ def test_what_did_not_change_need_not_be_told_again(seed, steps) -> None:
 
 def test_every_column_is_in_it_or_follows_from_others() -> None:
     follows = {
-        "region", "foreign", "own", "price", "price_source", "latency", "latency_score", "eta_ms", "id_order", "u_price", "u_eta",
+        "region", "foreign", "own", "price", "price_source", "market", "latency", "latency_score", "eta_ms", "id_order", "u_price", "u_eta",
         *ROUGH,
     }  # fmt: skip
     kept = {*snapshot.ROW_COLUMNS, *snapshot.LIVE_COLUMNS}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from miners.registry import bitmaps
+from miners.registry.market import MarketEntry
 from miners.registry.records import PriceWindow, Report
 from miners.registry.store import Registry
 from miners.registry.watch import SLIGHT, Changes, Watch
@@ -130,3 +131,20 @@ def test_any_history_of_changes_is_told_row_by_row() -> None:
         after = registry.columns.f_load[:200].copy()
         assert set(bitmaps.to_rows(changed.standing).tolist()) == set(np.flatnonzero(after != before).tolist())
         before = after
+
+
+def test_a_market_price_that_changes_is_told_for_the_miners_that_it_is_of(registry) -> None:
+    registry.upsert(row("m1", pk=2, version=2, gpu_name="H100", attested_until=NOW + 50), now=NOW)
+    watch = Watch(registry)
+    watch.look(NOW)
+
+    def of_h100(median: int):
+        entry = MarketEntry("h100", "*", median, (median,))
+        return lambda gpu_name, region: entry if gpu_name == "H100" else None
+
+    registry.set_market(of_h100(5))
+    assert names(registry, watch.look(NOW)) == {"standing": {"m1"}}
+    registry.set_market(of_h100(5))
+    assert names(registry, watch.look(NOW)) == {}
+    registry.set_market(of_h100(6))
+    assert names(registry, watch.look(NOW)) == {"standing": {"m1"}}
