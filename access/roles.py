@@ -25,7 +25,7 @@ ACCESS = frozenset({"auth.user", "auth.group", "axes.accessattempt"})
 
 # What may be seen but is not an operator's to change: it decides whom the hub believes, or cannot be brought back.
 ADMINISTRATORS_ALONE = frozenset({"miners.delete_miner"})
-# All of these models: whom the hub asks for prices, with its keys, what a price is worth in tokens, whose manifests count.
+# All of these models: whom the hub asks for prices, with its keys, what a price is worth, whose manifests count.
 MODELS_OF_ADMINISTRATORS = frozenset({"market.pricefeed", "market.priceunit", "miners.manifestissuer"})
 # Deleting an override is ending it; a round trip that is measured comes back; an alias is a correction.
 OPERATORS_MAY_DELETE = frozenset({"miners.priceoverride", "miners.roundtrip", "market.gpualias"})

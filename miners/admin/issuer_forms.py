@@ -40,7 +40,7 @@ class JsonField(forms.JSONField):
 
 class IssuerForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments in the stubs alone
     jwks = JsonField(
-        required=False, widget=LINES, label="public keys",
+        required=False, widget=LINES, label="Public keys",
         help_text='A JWK Set, {"keys": [...]}. Empty where they are fetched from an address.',
     )  # fmt: skip
     algorithms = forms.MultipleChoiceField(
@@ -48,12 +48,12 @@ class IssuerForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments 
         help_text="RFC 9864 calls Ed25519 what was EdDSA.",
     )  # fmt: skip
     mapping = JsonField(
-        required=False, widget=LINES, label="what it may attest",
+        required=False, widget=LINES, label="What it may attest",
         help_text="For each of our names the claim: its name, /a/pointer/into/it, or # before either to count members. "
         f"Names: {', '.join(FIELDS)}. {{}}: that the miner is attested, and no value.",
     )  # fmt: skip
     required = JsonField(
-        required=False, widget=FEW_LINES, label="required claims",
+        required=False, widget=FEW_LINES, label="Required claims",
         help_text='Claim and the value wanted, or a list of values of which it must have one: {"secboot": true}.',
     )  # fmt: skip
 
@@ -61,9 +61,9 @@ class IssuerForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments 
         model = ManifestIssuer
         fields = FROM_FORM
         labels = {
-            "issuer": "issuer (iss)", "jwks_url": "address of the public keys", "refresh_s": "fetch them every, s",
-            "leeway_s": "difference of clocks, s", "max_lifetime_s": "longest life of a manifest, s",
-            "audience": "audience (aud)", "subject_claim": "claim that names the miner", "subject_form": "and how",
+            "issuer": "Issuer (iss)", "jwks_url": "Address of the public keys", "refresh_s": "Fetch them every, s",
+            "leeway_s": "Difference of clocks, s", "max_lifetime_s": "Longest life of a manifest, s",
+            "audience": "Audience (aud)", "subject_claim": "Claim that names the miner", "subject_form": "And how",
         }  # fmt: skip
         help_texts = {
             "issuer": "As its manifests have it, letter by letter.",
@@ -143,9 +143,9 @@ class IssuerForm(forms.ModelForm):  # type: ignore[type-arg]  # takes arguments 
 class TokenForm(forms.Form):
     """A manifest to try, which changes nothing."""
 
-    miner_id = forms.CharField(max_length=64, label="for the miner", widget=UnfoldAdminTextInputWidget)
+    miner_id = forms.CharField(max_length=64, label="For the miner", widget=UnfoldAdminTextInputWidget)
     token = forms.CharField(
-        max_length=100_000, label="manifest", strip=True, widget=UnfoldAdminTextareaWidget(attrs={"rows": 6})
+        max_length=100_000, label="Manifest", strip=True, widget=UnfoldAdminTextareaWidget(attrs={"rows": 6})
     )
 
 
