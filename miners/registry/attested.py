@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from miners.registry.records import NOTHING_ATTESTED, Attested, MinerRow
 
+MAX_ENDED = 256  # rows written anew before one match: 17 ms, were an issuer to let thousands expire at one moment
+
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -52,9 +54,9 @@ class Attestations:
         return dict(self._hidden)
 
     def ended(self, now: float) -> list[int]:
-        """Slots whose attestation is over, each told once."""
-        slots = []
-        while self._ends and self._ends[0][0] <= now:
+        """Slots whose attestation is over, each told once, MAX_ENDED at most: the rest are told next time."""
+        slots: list[int] = []
+        while self._ends and self._ends[0][0] <= now and len(slots) < MAX_ENDED:
             until, slot = heapq.heappop(self._ends)
             hidden = self._hidden.get(slot)
             if hidden is not None and hidden.until == until:  # else it was replaced, or the slot given away

@@ -41,7 +41,9 @@ class Watch:
         columns, states = registry.columns, registry.states
         rows = slice(0, bitmaps.words_for(registry.size) << 6)
         words = slice(0, bitmaps.words_for(registry.size))
-        profile = self._differs("attested", columns.attested_until[rows] > now)  # its end makes no new version
+        until = columns.attested_until[rows]
+        # its end makes no new version, and the claimed values may come back a little later
+        profile = self._differs("attested", until > now) | self._differs("attested_until", until)
         for name in PROFILE:
             profile |= self._differs(name, getattr(columns, name)[rows])
         standing = profile | self._differs("price", columns.price[rows])

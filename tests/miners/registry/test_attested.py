@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from miners.registry import bitmaps
+from miners.registry.attested import MAX_ENDED
 from miners.registry.records import ATTESTABLE, NOTHING_ATTESTED, Attested, MinerRow
 from miners.registry.store import Registry
 from miners.registry.sync import RowEvent, encode
@@ -26,7 +28,7 @@ FULL = Attested(
 
 
 def vouched(until: float = NOW + 50, attested: Attested = FULL, **fields: Any) -> MinerRow:
-    return row("m", **{"pk": 1, **CLAIMS, "attested": attested, "attested_until": until, **fields})
+    return row(**{"miner_id": "m", "pk": 1, **CLAIMS, "attested": attested, "attested_until": until, **fields})
 
 
 def seen(registry: Registry, now: float = NOW) -> dict[str, Any]:
@@ -127,6 +129,19 @@ def test_many_changes_of_one_row_leave_one_end_to_wait_for() -> None:
     for version in range(2, 200):
         registry.upsert(vouched(version=version, trust_s=float(version)), now=NOW)
     assert len(registry.attested._ends) == 1
+
+
+def test_thousands_that_end_at_one_moment_do_not_hold_up_a_match() -> None:
+    registry = registry_of(*(vouched(pk=i + 1, miner_id=f"m{i}") for i in range(MAX_ENDED + 1)))
+    watch = Watch(registry)
+    with registry.lock:
+        watch.look(NOW)
+        assert bitmaps.count(watch.look(NOW + 50).profile) == MAX_ENDED + 1
+        held = (registry.columns.gpu_vram[: registry.size] == 80).sum()
+        assert held == 1
+        assert not (registry.columns.attested_until[: registry.size] > NOW + 50).any()
+        assert bitmaps.count(watch.look(NOW + 50).profile) == 1  # the one whose claims are back only now
+        assert not (registry.columns.gpu_vram[: registry.size] == 80).any()
 
 
 def test_its_end_is_a_change_of_the_profile_for_those_who_watch() -> None:
