@@ -1,6 +1,7 @@
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
+from structlog.contextvars import bind_contextvars
 
 from feedback.serializers import FeedbackAnswer, FeedbackRequest
 from feedback.services import feedback_record
@@ -25,6 +26,7 @@ class FeedbackViewSet(HubViewSet):
     )
     def create(self, request: Request) -> HttpResponse:
         told = self.read(request, FeedbackRequest)
+        bind_contextvars(job_id=told.job_id, miner_id=told.miner_id)
         done = feedback_record(
             job_id=told.job_id,
             miner_id=told.miner_id,

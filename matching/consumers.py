@@ -10,6 +10,7 @@ from functools import partial
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from structlog.contextvars import bound_contextvars
 
 from matching.peers.spillover import match_anywhere
 from matching.permissions import CoordinatorSecret
@@ -94,7 +95,8 @@ class MatchStreamConsumer(HubSocket):
             ratelimit.check_address(self._address, group="match", rate=settings.RATELIMIT_MATCH)
             return match_anywhere(request=request, hopped=False)
 
-        answer: MatchAnswer = await database_sync_to_async(find, thread_sensitive=False)()
+        with bound_contextvars(job_id=request.job_id):
+            answer: MatchAnswer = await database_sync_to_async(find, thread_sensitive=False)()
         return answer
 
     # ---- subscriptions

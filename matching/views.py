@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
+from structlog.contextvars import bind_contextvars
 
 from matching.parameters import RESERVATION_ID
 from matching.peers.asking import HOPS
@@ -55,6 +56,7 @@ class MatchViewSet(HubViewSet):
     )
     def match(self, request: Request) -> HttpResponse:
         asked = self.read(request, MatchRequest)
+        bind_contextvars(job_id=asked.job_id)
         return self.reply(match_anywhere(request=asked, hopped=HOPPED in request.META))
 
     @extend_schema(
@@ -73,7 +75,9 @@ class MatchViewSet(HubViewSet):
         responses={200: answer(WhyNotAnswer), **PROBLEMS(400, 401, 403, 404, 422, 429, 503)},
     )
     def why_not(self, request: Request) -> HttpResponse:
-        return self.reply(match_why_not(request=self.read(request, WhyNotRequest)))
+        asked = self.read(request, WhyNotRequest)
+        bind_contextvars(job_id=asked.job_id, miner_id=asked.miner_id)
+        return self.reply(match_why_not(request=asked))
 
 
 class StandingViewSet(SessionViewSet):

@@ -5,6 +5,7 @@ Only the lease says whether a miner lives, not its socket.
 """
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from uuid import UUID
 import msgspec
 from channels.db import database_sync_to_async
 from msgspec import Meta
+from structlog.contextvars import bind_contextvars
 
 from miners import connections, pacing
 from miners.authentication import Session, Standing, session_read, session_standing, standing
@@ -57,10 +59,12 @@ class HeartbeatConsumer(HubSocket):
         self._told: set[UUID] = set()  # commands, over this socket
         self._telling = asyncio.Lock()  # so that commands keep their order
         self._tasks: set[asyncio.Task[None]] = set()
+        self._context = contextvars.copy_context()
         self._beats = HEARTBEATS.labels(transport="ws")
 
     def left(self) -> None:
         connections.discard(self)
+        logger.debug("a miner's socket has ended")
 
     # ---- what `connections` asks for, on the socket's own loop
 
@@ -80,7 +84,10 @@ class HeartbeatConsumer(HubSocket):
         found = Standing.ENDED if session is None else await self._standing(session)
         if session is not None and found is Standing.LIVE:
             self.miner_id, self.session, self._session = session.miner_id, session.number, session
+            bind_contextvars(miner_id=session.miner_id)
+            self._context = contextvars.copy_context()
             connections.add(self)
+            logger.debug("a miner's socket has opened")
             socket_tell(session.miner_id, self.opened_at)
             # looked at again: what ended the session since has found no socket to close
             found = socket_report_apply(session, Report(at=clock.now()))
@@ -120,6 +127,8 @@ class HeartbeatConsumer(HubSocket):
             await self._refuse(found)
             return
         self._beats.inc()
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("a heartbeat: queue_len %d", beat.queue_len)
         if beat.probes:
             probes.take(self.miner_id, beat.probes, now=now)
         if beat.ack:
@@ -160,7 +169,7 @@ class HeartbeatConsumer(HubSocket):
         await self.tell(codec.encode(message))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(work)
+        task = self.loop.create_task(work, context=self._context)  # not that of who asks
         self._tasks.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._tasks.discard)
 

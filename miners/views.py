@@ -7,6 +7,7 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from msgspec import convert
 from rest_framework.request import Request
+from structlog.contextvars import bind_contextvars
 
 from access.audit import Via, acting, actor_of
 from miners.authentication import Session, ended, key_owners, require_live, session_read, session_standing, wrong_key
@@ -51,6 +52,7 @@ class EnrolmentViewSet(HubViewSet):
     def register(self, request: Request) -> HttpResponse:
         ratelimit.check(request, group="register", rate=settings.RATELIMIT_REGISTER)
         asked = self.read(request, RegisterRequest)
+        bind_contextvars(miner_id=asked.miner_id)
         done = miner_register(
             miner_id=asked.miner_id, api_key=asked.api_key, profile=registered_profile(asked), now=clock.now()
         )
@@ -90,6 +92,7 @@ class SessionViewSet(HubViewSet):
         credential = self.credential(request)
         session = session_read(credential)
         if session is not None:
+            bind_contextvars(miner_id=session.miner_id)
             require_live(session_standing(session, now=clock.now()))
         try:
             asked = self.read(request, HeartbeatRequest)
@@ -150,6 +153,7 @@ class SessionViewSet(HubViewSet):
         session = session_read(self.credential(request))
         if session is None:
             raise ended()
+        bind_contextvars(miner_id=session.miner_id)
         require_live(session_standing(session, now=clock.now()))
         return session
 
@@ -204,6 +208,7 @@ class MinerViewSet(HubViewSet):
         responses={201: answer(CommandAnswer), **PROBLEMS(401, 403, 404, 422)},
     )
     def command(self, request: Request, miner_id: str) -> HttpResponse:
+        bind_contextvars(miner_id=miner_id)
         asked = self.read(request, CommandRequest)
         name = CommandName(asked.name)
         user = request._request.user

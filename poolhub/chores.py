@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from redis import Redis
 from redis.exceptions import RedisError
+from structlog.contextvars import bound_contextvars
 
 from market.services.feeds import prices_sync
 from market.services.medians import market_purge
@@ -116,6 +117,10 @@ class Worker:
         return bool(self._client.set(PREFIX + chore.name, self._name, nx=True, px=round(chore.period_s * 1000)))
 
     def _run(self, chore: Chore, stop: threading.Event) -> None:
+        with bound_contextvars(chore=chore.name):
+            self._try(chore, stop)
+
+    def _try(self, chore: Chore, stop: threading.Event) -> None:
         try:
             if chore.long:
                 chore.run(stop=stop)

@@ -119,6 +119,23 @@ def ask_registry() -> bool:
     return True
 
 
+class Turns:
+    """The log's word on the health of this process: once when it turns, or has another reason, once when it is back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: tuple[str, ...] = ()
+
+    def note(self, *faults: str) -> None:
+        with self._lock:
+            before, self._faults = self._faults, faults
+        if faults and faults != before:
+            logger.error("the hub is degraded: %s", ", ".join(faults))
+        elif before and not faults:
+            logger.warning("the hub is healthy again")
+
+
+turns = Turns()
 database, cache, loading = Probe(ask_database), Probe(ask_redis), Probe(ask_registry)
 
 
@@ -130,10 +147,16 @@ def health() -> Health:
     redis_state = OFF if of_cache is None else OK if said_yes(of_cache, until=until) else DOWN
     lag_ms = runtime.lag_ms()
     pool = pool_now(database_up=db == OK, until=until)
-    fine = db == OK and redis_state != DOWN and lag_ms <= MAX_LAG_MS and pool is not None
+    faults = {
+        "the database does not answer": db == DOWN,
+        "Redis does not answer": redis_state == DOWN,
+        f"the registry lags over {MAX_LAG_MS} ms": lag_ms > MAX_LAG_MS,
+        "the registry is not loaded": pool is None,
+    }
+    turns.note(*(fault for fault, holds in faults.items() if holds))
     pool = pool or Pool(0, 0, None)
     return Health(
-        status="ok" if fine else "degraded",
+        status="degraded" if any(faults.values()) else "ok",
         online_miners=pool.online,
         miners_online=pool.online,
         avg_latency_ms=None if pool.avg_latency_ms is None else round(pool.avg_latency_ms, 3),

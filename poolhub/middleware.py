@@ -5,6 +5,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django_prometheus.middleware import PrometheusAfterMiddleware
 from django_prometheus.utils import Time
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from poolhub.common.problems import from_status, problem_response
 from poolhub.common.requestid import HEADER, request_id_of
@@ -13,14 +14,18 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class RequestIdMiddleware:
-    """Every response carries X-Request-ID: the caller's, if sane."""
+    """Every response carries X-Request-ID: the caller's, if sane; so does every line of the log until then."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request_id = request_id_of(request)
-        response = self.get_response(request)
+        bind_contextvars(request_id=request_id)
+        try:
+            response = self.get_response(request)
+        finally:
+            clear_contextvars()  # and what the views have bound: the thread serves others
         response.headers[HEADER] = request_id
         return response
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 REST_WORKERS, SOCKET_PROCESSES = 2, 2
+LOG_CONFIG = "poolhub/servers.json"  # the servers' own words go to the hub's log too
 NGINX_SHIFT = 10  # in a cluster nginx is so far above the REST port
 HIGHEST = 65535 - NGINX_SHIFT
 
@@ -26,7 +27,7 @@ def rest_command(host: str, port: int, *, workers: int = REST_WORKERS) -> list[s
     return [
         *module("granian"), "--interface", "wsgi", "--factory", "--host", host, "--port", str(port),
         "--workers", str(workers), "--blocking-threads", "8", "--backpressure", "512", "--http", "1", "--no-ws",
-        "--workers-kill-timeout", "15", "--no-access-log", "poolhub.wsgi:worker",
+        "--workers-kill-timeout", "15", "--no-access-log", "--log-config", LOG_CONFIG, "poolhub.wsgi:worker",
     ]  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def socket_command(host: str, port: int) -> list[str]:
         "--http", "httptools", "--ws", "websockets-sansio", "--ws-max-size", "65536",
         "--ws-per-message-deflate", "false", "--ws-ping-interval", "20", "--ws-ping-timeout", "20",
         "--lifespan", "on", "--timeout-graceful-shutdown", "10", "--no-proxy-headers", "--no-server-header",
-        "--no-access-log", "--log-level", "warning", "poolhub.asgi:application",
+        "--no-access-log", "--log-level", "warning", "--log-config", LOG_CONFIG, "poolhub.asgi:application",
     ]  # fmt: skip
 
 

@@ -23,6 +23,8 @@ DEBUG = read.flag("DEBUG", default=False)
 ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = read.origins("CSRF_TRUSTED_ORIGINS")
 LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = read.choice("LOG_FORMAT", "auto", ("auto", "text", "json"))
+LOG_JSON = LOG_FORMAT == "json" or (LOG_FORMAT == "auto" and POOLHUB_ENV == "production")
 
 # --- secrets
 SECRET_KEY = read.secret("SECRET_KEY", min_length=50)
@@ -279,21 +281,23 @@ if not PRODUCTION:
     # The embedded hub speaks plain HTTP on loopback: its cookies and answers cannot ask for TLS.
     SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W012", "security.W016"]
 
+LOGGING_CONFIG = "poolhub.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"()": "poolhub.logs.handler"}},  # in poolhub/servers.json too, for granian and uvicorn
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"level": "INFO", "handlers": [], "propagate": True},
         "django.server": {"level": "WARNING", "handlers": [], "propagate": True},
         "django.request": {"level": "ERROR"},  # a refused request is no event of the log: metrics count it
         "django.security": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # nor is that
         "django.channels.server": {"level": "WARNING"},
         "axes": {"level": "ERROR"},  # it tells names and addresses; the page of failed logins shows them
         "daphne": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},
     },
 }

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from poolhub import gauges
 from poolhub.common.auth import AdminSecret
 from poolhub.common.network import is_loopback
+from poolhub.common.problems import told
 from poolhub.common.schema import PROBLEMS, answer
 from poolhub.common.views import FirstRenderer, HubViewSet
 from poolhub.health import Health, health
@@ -36,7 +37,7 @@ class HealthViewSet(HubViewSet):
         found = health()
         response = self.reply(found, status=200 if found.status == "ok" else 503)
         response.headers["Cache-Control"] = "no-store"
-        return response
+        return told(response)
 
 
 class MetricsViewSet(HubViewSet):

@@ -19,6 +19,7 @@ from typing import Literal
 from django.conf import settings
 from django.db import close_old_connections
 from redis.exceptions import RedisError
+from structlog.contextvars import bound_contextvars
 
 from miners.registry import keeper, loader, sync
 from miners.registry.bus import Bus
@@ -120,6 +121,10 @@ class Background:
         return min(max(0.0, ahead - time.monotonic()), WRITE_BEHIND_S)
 
     def _run(self, name: str, job: Job) -> None:
+        with bound_contextvars(task=name):
+            self._try(name, job)
+
+    def _try(self, name: str, job: Job) -> None:
         try:
             job.run()
         except Exception:  # the thread outlives whatever a job meets, such as a database that is away

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from structlog.contextvars import bind_contextvars
+
 from miners.authentication import Session, Standing, disabled, key_owners, require_live, standing, wrong_key
 from miners.regions.probes import probes
 from miners.registry.records import Report
@@ -50,6 +52,7 @@ def miner_heartbeat_by_key(
     number = None if miner_id is None else registry.session_of(miner_id)
     if miner_id is None or number is None:
         raise wrong_key()
+    bind_contextvars(miner_id=miner_id)
     session = Session(miner_id, number)
     found = standing(registry, session, now=now)
     if found is Standing.DISABLED:

@@ -33,9 +33,16 @@ PROBLEM_JSON = "application/problem+json"
 
 
 def problem_response(error: HubError, request_id: str) -> HttpResponse:
-    return HttpResponse(
+    response = HttpResponse(
         encode(problem(error, request_id)), status=error.status, content_type=PROBLEM_JSON, headers=error.headers
     )
+    return told(response) if error.status == Unavailable.status else response
+
+
+def told(response: HttpResponse) -> HttpResponse:
+    """One that Django need not log as an error of the hub: whoever has made it has told why."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def from_exception(exc: BaseException) -> HubError | None:  # noqa: C901, PLR0911, PLR0912 - one table
@@ -91,7 +98,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse |
     if error is None:
         return None
     request = context["request"]
-    if error.status == 503 and exc is not error:
+    if error.status == Unavailable.status:
         logger.warning("%s %s answered 503: %s", request.method, request.path, exc)
     return problem_response(error, request_id_of(request))
 

@@ -7,11 +7,15 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
+from structlog.contextvars import bind_contextvars
+
+from poolhub.common.requestid import HEADER, request_id_from
 
 logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 
+REQUEST_ID = HEADER.lower().encode()
 UNKNOWN_PATH = 4404
 
 
@@ -55,6 +59,7 @@ class HubSocket(AsyncConsumer):  # type: ignore[misc]  # channels has no types
         self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
         self.scope, self.base_send = scope, send
+        bind_contextvars(request_id=request_id_from(header_of(scope, REQUEST_ID)))  # for good: the task is the socket's
         try:
             while not self._gone:
                 await self.dispatch(await receive())

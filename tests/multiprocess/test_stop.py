@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,8 @@ from tests.multiprocess.test_cluster import beat
 
 pytestmark = pytest.mark.cluster
 
+PART = re.compile(r"^(?:rest|socket-\d|worker) *\| (.*)$", re.MULTILINE)
+
 
 @contextmanager
 def under_way(port: int, path: str, body: object, **headers: str) -> Iterator[socket.socket]:
@@ -54,7 +57,7 @@ def finish(raw: socket.socket) -> str:
 
 
 def test_sigterm_drains(tmp_path, databases) -> None:
-    with running_cluster(tmp_path, **databases) as hub, ExitStack() as stack:
+    with running_cluster(tmp_path, LOG_FORMAT="json", **databases) as hub, ExitStack() as stack:
         tokens = {name: hub.register(name, max_parallel=99) for name in ("http", "ws-0", "ws-1", "ws-front")}
         bases = (*hub.socket_bases, hub.front.replace("http", "ws"))
         sockets = {
@@ -80,6 +83,11 @@ def test_sigterm_drains(tmp_path, databases) -> None:
         assert hub.process.wait(60) == 0, hub.log.read_text()
         assert "killed" not in hub.log.read_text()
         assert "Traceback" not in hub.log.read_text()
+        told = [json.loads(line) for line in PART.findall(hub.log.read_text())]  # by every process, to the last line
+        assert {"_granian", "miners.registry.runtime", "miners.services.registration"} <= {
+            each["logger"] for each in told
+        }
+        assert not any(secret in hub.log.read_text() for secret in (*tokens.values(), *hub.coordinator.values()))
     with psycopg.connect(databases["DB_DSN"]) as connection:
         loads = dict(connection.execute("SELECT miner_id, queue_len FROM miners_minerstatus").fetchall())
         assert loads == {"http": 31, "ws-0": 41, "ws-1": 42, "ws-front": 43, "late": 0}

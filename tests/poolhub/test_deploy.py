@@ -12,8 +12,8 @@ from tests.hub import ROOT
 pytestmark = pytest.mark.pure
 UNITS = ROOT / "deploy" / "systemd"
 PARTS = {
-    "poolhub-rest.service": ["granian", *parts.rest_command("127.0.0.1", 8203)[len(parts.module("granian")) :]],
-    "poolhub-socket@.service": ["uvicorn", *parts.socket_command("127.0.0.1", 8204)[len(parts.module("uvicorn")) :]],
+    "poolhub-rest.service": ["python", *parts.rest_command("127.0.0.1", 8203)[1:]],
+    "poolhub-socket@.service": ["python", *parts.socket_command("127.0.0.1", 8204)[1:]],
     "poolhub-worker.service": ["python", *parts.manage_command("worker")[1:]],
 }
 ONLY_THERE = {"--respawn-failed-workers"}  # what makes no sense in a cluster, whose parts are never started again

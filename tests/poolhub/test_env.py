@@ -108,6 +108,7 @@ ABSURD = {
     "ALLOWED_HOSTS": ("", ",", *HOSTS, "::1", "ok.example.com,bad host", "*.example.com"),
     "CSRF_TRUSTED_ORIGINS": ("hub.example.com", "ftp://hub.example.com", "https://", "https://x/path", "https://a b"),
     "LOG_LEVEL": ("", "info", "TRACE"),
+    "LOG_FORMAT": ("", "JSON", "logfmt"),
     "DEBUG": ("", "perhaps", "2"),
     "SECRET_KEY": (*SECRETS, "x" * 49, f"{'x' * 50},{'y' * 50}"),
     "API_KEY_PEPPER": (*SECRETS, "x" * 31, f"{'x' * 32},{'y' * 32}"),
