@@ -23,6 +23,7 @@ from miners.registry.records import State
 from poolhub import chores, multiproc
 from poolhub.common import clock
 from poolhub.common.errors import Unavailable
+from poolhub.health import OFF, OK, health
 from settlement.selectors import outbox
 
 MAX_REGIONS = 200  # miners name their region freely; a label for each name would grow without bound
@@ -31,8 +32,16 @@ OTHER = "other"
 
 class PoolGauges(Collector):
     def collect(self) -> Iterable[Metric]:
-        now = clock.now()
-        counts = runtime.get_registry().counts(now=now)
+        found, now = health(), clock.now()
+        up = GaugeMetricFamily("poolhub_part_up", "Whether this machine reaches a part: 1 or 0", labels=["part"])
+        up.add_metric(["database"], found.db == OK)
+        if found.redis != OFF:
+            up.add_metric(["redis"], found.redis == OK)
+        yield up
+        registry = runtime.loaded()
+        if registry is None:  # not loaded yet, and what is not known is not told
+            return
+        counts = registry.counts(now=now)
         online = {region: each.get(State.ONLINE, 0) + each.get(State.DEGRADED, 0) for region, each in counts.items()}
         miners = GaugeMetricFamily("poolhub_miners_online", "Miners online or degraded", labels=["region"])
         for region, number in labelled(online).items():
