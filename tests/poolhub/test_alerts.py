@@ -109,6 +109,7 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Exposed:
             traffic(hub)
             wait_until(lambda: "poolhub_chore_runs_total{" in scraped(hub), limit_s=60)
             wait_until(lambda: "poolhub_worker_seen_seconds " in scraped(hub))
+            wait_until(lambda: "poolhub_snapshot_age_seconds " in scraped(hub))
             found.take(scraped(hub))
             redis.stop()
             post(hub, "/v1/match", {"job_id": "j4"}, **hub.coordinator)
