@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from environs import Env
 from psycopg import ProgrammingError
@@ -46,6 +46,7 @@ class Absurd(ValueError):
 class Reader:
     def __init__(self, file: Path | None) -> None:
         self.names: set[str] = set()
+        self.confidential: set[str] = set()  # values that no log may show
         self._env = Env()
         if file is None:
             return
@@ -133,7 +134,9 @@ class Reader:
                     raise Absurd("a value has a character that is not printable ASCII, or a space")
             return tuple(_words(text))
 
-        return self._parse(name, "", parse)
+        found = self._parse(name, "", parse)
+        self.confidential.update(found)
+        return found
 
     def webhook_secrets(self, name: str) -> tuple[str, ...]:
         """As Standard Webhooks has them, the one to move to first; none at all is allowed."""
@@ -198,7 +201,9 @@ class Reader:
         return self._parse(name, default, _weights)
 
     def database(self, name: str, default: str, *, base: Path) -> dict[str, Any]:
-        return self._parse(name, default, lambda text: _database(text, base))
+        found = self._parse(name, default, lambda text: _database(text, base))
+        self.confidential.update(map(str, filter(None, [found.get("PASSWORD")])))
+        return found
 
     def hub(self, name: str, default: str) -> str:
         def parse(text: str) -> str:
@@ -213,7 +218,10 @@ class Reader:
         return self._parse(name, "", _hubs)
 
     def redis(self, name: str) -> str:
-        return self._parse(name, "", lambda text: _redis(text) if text else "")
+        found = self._parse(name, "", lambda text: _redis(text) if text else "")
+        password = urlsplit(found).password or ""
+        self.confidential.update({password, unquote(password)} - {""})
+        return found
 
     def stop(self, name: str, why: str) -> NoReturn:
         stop(name, why)

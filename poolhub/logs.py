@@ -14,11 +14,10 @@ import logging.config
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from structlog.contextvars import merge_contextvars
 from structlog.processors import format_exc_info
@@ -60,19 +59,9 @@ def handler() -> logging.Handler:
     from poolhub import settings  # noqa: PLC0415 - a server's own process has no other door to them
 
     made = logging.StreamHandler()
-    made.setFormatter(formatter(as_json=settings.LOG_JSON, secrets=secrets_of(vars(settings))))
+    made.setFormatter(formatter(as_json=settings.LOG_JSON, secrets=settings.read.confidential))
     made.addFilter(Flood())
     return made
-
-
-def secrets_of(settings: Mapping[str, Any]) -> set[str]:
-    """All that the settings hold in confidence."""
-    database = settings["DATABASES"]["default"]
-    redis = urlsplit(settings["REDIS_URL"]).password or ""
-    found = {settings["SECRET_KEY"], settings["API_KEY_PEPPER"], database.get("PASSWORD", ""), redis, unquote(redis)}
-    for name in ("COORDINATOR_SHARED_SECRET", "ADMIN_SHARED_SECRET", "PEER_SECRET"):
-        found |= set(settings[name])
-    return {each for each in found if len(each) >= MIN_SECRET}
 
 
 def formatter(*, as_json: bool, secrets: Iterable[str] = ()) -> logging.Formatter:
@@ -108,7 +97,8 @@ class Flood(logging.Filter):
 
 class _Hide:
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for each in secrets for form in (each, repr(each)[1:-1], json.dumps(each)[1:-1])}
+        hidden = [each for each in secrets if len(each) >= MIN_SECRET]
+        forms = {form for each in hidden for form in (each, repr(each)[1:-1], json.dumps(each)[1:-1])}
         ordered = sorted(forms, key=len, reverse=True)  # one may be a part of another
         self._known = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 

@@ -32,8 +32,8 @@ PEER_LATENCY = Histogram(
 HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
 COMMANDS = Counter("poolhub_commands_total", "Commands to miners, by what became of them", ["event"])
 MANIFESTS = Counter("poolhub_manifests_total", "Manifests of miners, by what became of them", ["outcome"])
-for event in ("created", "sent", "acked", "failed", "expired"):
-    COMMANDS.labels(event=event)  # from 0 on, else whoever looks for an increase misses the first
+for _event in ("created", "sent", "acked", "failed", "expired"):
+    COMMANDS.labels(event=_event)  # from 0 on, else whoever looks for an increase misses the first
 FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
 RATELIMIT_UNCHECKED = Counter(
     "poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"]

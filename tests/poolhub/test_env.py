@@ -198,6 +198,15 @@ def test_a_refused_secret_is_not_repeated(refused, name) -> None:
     assert "good-long" not in refused(**{name: SECRETS[1]})
 
 
+def test_every_secret_that_is_read_is_known_to_the_log(load) -> None:
+    read = load(
+        PEER_SECRET="peer-secret-000001", COORDINATOR_SHARED_SECRET="coordinator-000001,coordinator-000002",
+        ADMIN_SHARED_SECRET="admin-secret-000001", DB_DSN="postgresql://u:p%40ss-of-db@h/x", REDIS_URL="redis://u:p%40ss@h",
+    )["read"]  # fmt: skip
+    given = {"peer-secret-000001", "coordinator-000001", "coordinator-000002", "admin-secret-000001"}
+    assert read.confidential == {*given, *REQUIRED.values(), "p@ss-of-db", "p@ss", "p%40ss"}
+
+
 def test_debug_in_production_stops_the_start(refused) -> None:
     assert refused(**PRODUCTION, DEBUG="true") == (
         "pool-hub does not start: DEBUG: it must be off with POOLHUB_ENV=production\n"
