@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from benchmarks.engines import rows as one_by_one
 from matching import ranking
 from matching.models import Reservation
 from matching.reservations.holds import Outcome
@@ -82,7 +83,8 @@ def hub(seed: int, count: int, parallel: tuple[int, ...]) -> Iterator[Registry]:
     with clock.use(FakeClock(NOW)) as fake, ExitStack() as stack:
         registry = runtime.new_registry()
         crowd = draw.crowd(seed, count, alike=False, version=1, now=NOW)
-        registry.load([(replace(row, max_parallel=random.choice(parallel)), live) for row, live in crowd], now=NOW)
+        miners = [(replace(row, max_parallel=random.choice(parallel)), live) for row, live in crowd]
+        one_by_one.write(registry, miners, now=NOW)
         store = stack.enter_context(redis_store(server_time=False)) if settings.REDIS_URL else MemoryStore()
         attach_to(registry, store)
         runtime.set_registry(registry)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.engines import rows as one_by_one
 from matching.scoring import filters, pipeline, shared
 from matching.scoring.shared import Shared
 from matching.scoring.types import Query
@@ -21,7 +22,7 @@ STEPS = 24
 
 def filled(seed: int, count: int, alike: bool) -> Registry:
     registry = empty(capacity=64)
-    registry.load(draw.crowd(seed, count, alike, 1, NOW), now=NOW)
+    one_by_one.write(registry, draw.crowd(seed, count, alike, 1, NOW), now=NOW)
     return registry
 
 
