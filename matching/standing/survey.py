@@ -4,9 +4,10 @@ A match itself finds the best few; this ranks all, at up to a hundred times the 
 matches, behind the answers. Pure.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -107,7 +108,7 @@ def _priced_out(registry: Registry, query: Query, eligible: Words, now: float) -
     """Those that fail constraints on the price alone."""
     if query.max_price is None and query.max_price_vs_market is None:
         return np.empty(0, np.intp)
-    free = replace(query, max_price=None, max_price_vs_market=None)
+    free = msgspec.structs.replace(query, max_price=None, max_price_vs_market=None)
     return bitmaps.to_rows(filtering.apply(registry, free, now).words & ~eligible)
 
 

@@ -88,7 +88,8 @@ def test_miners_are_filtered_by_what_matching_sees(root, params, want) -> None:
         (5, ["m3", "m1", "m2"]),  # 0/1, 3/4, 2/2
         (6, ["m2", "m1", "m3"]),  # 60 °C, 80 °C, unknown
         (7, ["m1", "m2", "m3"]),  # 0.5 (cap), 1, 2
-        (8, ["m1", "m3", "m2"]),
+        (8, ["m1", "m2", "m3"]),  # against the market: no order of its own
+        (9, ["m1", "m3", "m2"]),
         (99, ["m1", "m2", "m3"]),
     ],
 )
@@ -97,13 +98,13 @@ def test_miners_are_ordered_by_a_column(root, column, want) -> None:
     miner_disable(miner_id="m3")
     assert ids(root, o=str(column + 1)) == want  # the first column is the box to tick
     known = want[:-1] if column == 6 else want
-    by_id = column in (3, 99)
+    by_id = column in (3, 8, 99)
     assert ids(root, o=f"-{column + 1}")[: len(known)] == (want if by_id else equal_by_id(root, known, column))
 
 
 def equal_by_id(root: Client, known: list[str], column: int) -> list[str]:
     """Backwards, but miners that are equal stay in the order of their ids."""
-    equal = {1: ["m1", "m2", "m3"], 8: ["m2", "m1", "m3"]}
+    equal = {1: ["m1", "m2", "m3"], 9: ["m2", "m1", "m3"]}
     return equal.get(column, known[::-1])
 
 
