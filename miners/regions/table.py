@@ -5,7 +5,8 @@ LOAD_S. What miners measure counts after the next `round_trips_measure`, which o
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -58,18 +59,46 @@ def round_trips_tell() -> None:
 def round_trip_set(*, region: str, other: str, operator_ms: float | None) -> RoundTrip:
     """An operator's value for a pair, in either order; None leaves it to the miners. Raises ValidationFailed."""
     require_round_trip(region, other, operator_ms)
-    pair = pair_of(region, other)
     runtime.get_registry()
     with transaction.atomic():
-        RoundTrip.objects.get_or_create(region=pair[0], other=pair[1])
-        row = RoundTrip.objects.select_for_update().get(region=pair[0], other=pair[1])
-        before, row.operator_ms = row.operator_ms, operator_ms
-        _settle(row, _measured(RegionProbe.objects.filter(_of(pair))).get(pair, []))
-        row.save()
-        if before != operator_ms:
-            change_record(action="set", obj=row, before={"operator_ms": before}, after={"operator_ms": operator_ms})
+        row, _ = _set(pair_of(region, other), operator_ms)
         transaction.on_commit(round_trips_tell)
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    pair: Pair
+    before: float | None  # ms
+    after: float | None
+
+
+def round_trips_import(values: Mapping[Pair, float | None], *, dry_run: bool) -> list[Imported]:
+    """As round_trip_set for many, all of them or none; what it changes, or in a dry run would. Pairs are pair_of's."""
+    runtime.get_registry()
+    found = []
+    with transaction.atomic():
+        for pair in sorted(values):  # in one order for everybody, so that two imports never wait for each other
+            row, before = _set(pair, values[pair])
+            if before != row.operator_ms:
+                found.append(Imported(pair, before, row.operator_ms))
+        if dry_run:
+            transaction.set_rollback(True)
+        else:
+            transaction.on_commit(round_trips_tell)
+    return found
+
+
+def _set(pair: Pair, operator_ms: float | None) -> tuple[RoundTrip, float | None]:
+    """The row, and what the operators' value was."""
+    RoundTrip.objects.get_or_create(region=pair[0], other=pair[1])
+    row = RoundTrip.objects.select_for_update().get(region=pair[0], other=pair[1])
+    before, row.operator_ms = row.operator_ms, operator_ms
+    if before != operator_ms:
+        _settle(row, _measured(RegionProbe.objects.filter(_of(pair))).get(pair, []))
+        row.save()
+        change_record(action="set", obj=row, before={"operator_ms": before}, after={"operator_ms": operator_ms})
+    return row, before
 
 
 def round_trip_remove(*, row: RoundTrip) -> None:
@@ -92,7 +121,7 @@ def round_trips_measure() -> int:
         changed = [row for pair, row in rows.items() if _settle(row, measured.get(pair, []))]
         made = [row for pair in new if _settle(row := RoundTrip(region=pair[0], other=pair[1]), measured[pair])]
         made = [row for row in made if row.rtt_ms is not None]
-        gone = [row.pk for row in changed if row.rtt_ms is None]
+        gone = [row.pk for row in rows.values() if row.rtt_ms is None]
         RoundTrip.objects.filter(pk__in=gone).delete()
         kept = [row for row in changed if row.rtt_ms is not None]
         RoundTrip.objects.bulk_update(kept, ["rtt_ms", "miners"], batch_size=500)
