@@ -20,9 +20,10 @@ cluster: .venv/dev  ## a hub of many processes with its databases, as in product
 	@exec $(PY) manage.py cluster
 
 test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this starts by itself
-	@$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not cluster and not browser" > .test-servers.log 2>&1 & \
+	@{ $(PY) -m tests.servers $(PY) -m pytest -m "not pure and not once and not cluster and not browser" && \
+	  $(PY) -m pytest -m cluster; } > .test-servers.log 2>&1 & \
 	servers=$$!; trap 'kill $$servers' INT TERM; \
-	$(PY) -m pytest -m "not browser"; embedded=$$?; \
+	$(PY) -m pytest -m "not cluster and not browser"; embedded=$$?; \
 	wait $$servers; servers=$$?; \
 	echo "--- on PostgreSQL and Valkey, at the same time"; cat .test-servers.log; \
 	[ $$embedded -eq 0 ] && [ $$servers -eq 0 ]

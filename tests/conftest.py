@@ -6,12 +6,15 @@ from contextlib import ExitStack
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
+from django.test import TransactionTestCase
 
 from poolhub.common import clock
+from tests import emptying
 from tests.hub import LiveHub, running_hub
 
 
 def pytest_configure() -> None:
+    TransactionTestCase._fixture_teardown = emptying.teardown(TransactionTestCase._fixture_teardown)
     # a shell has what it runs in the background ignore Ctrl-C, and so would every process that tests start and stop
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -20,7 +20,7 @@ from miners.services.operators import miner_disable
 from tests.access.everything import an_object, database, one_of_each
 from tests.operators import logged_in, superuser
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("registry")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("registry"), pytest.mark.once]
 
 PART = re.compile(r"<(?:\w+:)?(\w+)>")
 # what a form or an action could ask for; a name that is not asked for is ignored

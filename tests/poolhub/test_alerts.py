@@ -25,6 +25,8 @@ from poolhub.common import clock
 from tests.docs.pages import anchors, section
 from tests.hub import ROOT, LiveHub, free_port, running_hub, wait_until
 
+pytestmark = pytest.mark.once
+
 OPERATING = Path("docs/operating.md")
 RULES = yaml.safe_load((ROOT / "deploy/prometheus/poolhub.yml").read_text())
 SCRAPE = yaml.safe_load((ROOT / "deploy/prometheus/scrape.yml").read_text())

@@ -17,6 +17,8 @@ from poolhub.common.errors import HubError
 from tests.hub import LiveHub
 from tests.raw import CHUNK, connected, head, is_closed, read_answer
 
+pytestmark = pytest.mark.once
+
 LIMIT = 262_144
 PROBLEM = "application/problem+json"
 MB = 1_000_000

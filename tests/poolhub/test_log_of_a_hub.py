@@ -19,6 +19,8 @@ from websockets.sync.client import connect
 from poolhub.common import clock
 from tests.hub import LiveHub, dsn_of, free_port, fresh_database, running_hub, wait_until
 
+pytestmark = pytest.mark.once
+
 BEATS = 45
 DB_PASSWORD, REDIS_PASSWORD = "db-p@ssword-0123456789", "redis-p@ssword-0123456789"
 KEYS = ("log-key-one-0123456789", "log-key-two-0123456789", "log-key-wrong-0123456789")

@@ -17,6 +17,8 @@ from websockets.sync.client import connect
 from tests.hub import ROOT, LiveHub, free_port, fresh_database, hub_environment, wait_until
 from tests.poolhub.clients import HEARTBEAT, beat, close_code, open_socket, register
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def slow_server() -> Iterator[tuple[subprocess.Popen[bytes], int]]:

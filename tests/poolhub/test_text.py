@@ -4,6 +4,8 @@ import pytest
 
 from poolhub.common.text import visible
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("text", ["", "RTX 4090", "Größe", "日本", "שלום", "🙂", "a\\b"])
 def test_what_can_be_seen_stays(text) -> None:

@@ -17,6 +17,8 @@ import pytest
 from matching.peers import asking
 from tests.hub import ROOT, LiveHub, free_port, running_hub, wait_until
 
+pytestmark = pytest.mark.once
+
 SECRET = "the-secret-of-all-three-hubs"
 DEADLINE_MS = 1500
 MINERS = {"eu": ("eu-1",), "us": ("us-1", "us-2"), "asia": ("asia-1",)}

@@ -1,7 +1,7 @@
 """The registry as the contract tells it (sections 3 to 6): a dict, one miner at a time, nothing derived and kept."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from miners.registry.market import FarOff, Find, MarketPosition, nothing
@@ -199,8 +199,9 @@ class ModelRegistry:
 
     def view(self, miner: ModelMiner, now: float) -> MinerView:
         price, source = miner.price(now)
+        over = miner.row.attested_until <= now
         return MinerView(
-            row=miner.row,
+            row=replace(miner.row, attested_until=0.0) if over else miner.row,
             live=self.live(miner),
             state=self.state(miner, now),
             price=price,

@@ -21,6 +21,8 @@ from miners.seeding.population import MinerSpec
 from tests.hub import ROOT, LiveHub, wait_until_healthy
 from tests.miners.seeding.fleets import Watcher, live_fleet, specs, until
 
+pytestmark = pytest.mark.once
+
 QUICK = {"SESSION_TTL_SEC": "1.5", "HEARTBEAT_GRACE_SEC": "600"}  # a heartbeat each half second; silence is forgiven
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
