@@ -11,7 +11,8 @@ class MatchRecord(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     request = models.JSONField(default=dict)  # the body, without what was left out
     candidates = models.JSONField(default=list)  # as answered, best first
-    quotes = models.JSONField(default=dict)  # of each candidate: its price in 1e-8 tokens, exact, and whose price it is
+    # of each candidate: its price in 1e-8 tokens, exact, and whose price it is
+    quotes = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
     explain = models.TextField(blank=True, default="")
     considered = models.PositiveIntegerField(default=0)
     eligible = models.PositiveIntegerField(default=0)
