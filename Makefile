@@ -20,13 +20,15 @@ cluster: .venv/dev  ## a hub of many processes with its databases, as in product
 	@exec $(PY) manage.py cluster
 
 test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this starts by itself
-	@{ $(PY) -m tests.servers $(PY) -m pytest -m "not pure and not once and not cluster and not browser" && \
-	  $(PY) -m pytest -m cluster; } > .test-servers.log 2>&1 & \
-	servers=$$!; trap 'kill $$servers' INT TERM; \
-	$(PY) -m pytest -m "not cluster and not browser"; embedded=$$?; \
-	wait $$servers; servers=$$?; \
+	@$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not once and not cluster and not browser" \
+	  > .test-servers.log 2>&1 & servers=$$!; \
+	{ $(PY) -m pytest -m "pure and not browser" && $(PY) -m pytest -m cluster; } > .test-once.log 2>&1 & once=$$!; \
+	trap 'kill $$servers $$once' INT TERM; \
+	$(PY) -m pytest -m "not pure and not cluster and not browser"; embedded=$$?; \
+	wait $$servers; servers=$$?; wait $$once; once=$$?; \
 	echo "--- on PostgreSQL and Valkey, at the same time"; cat .test-servers.log; \
-	[ $$embedded -eq 0 ] && [ $$servers -eq 0 ]
+	echo "--- without storage, and with servers of their own"; cat .test-once.log; \
+	[ $$embedded -eq 0 ] && [ $$servers -eq 0 ] && [ $$once -eq 0 ]
 
 test-browser: .venv/dev  ## the admin in a real Chromium (Debian's package chromium)
 	$(PY) -m pytest -m browser

@@ -32,8 +32,6 @@ PEER_LATENCY = Histogram(
 HEARTBEATS = Counter("poolhub_heartbeats_total", "Heartbeats applied", ["transport"])
 COMMANDS = Counter("poolhub_commands_total", "Commands to miners, by what became of them", ["event"])
 MANIFESTS = Counter("poolhub_manifests_total", "Manifests of miners, by what became of them", ["outcome"])
-for _event in ("created", "sent", "acked", "failed", "expired"):
-    COMMANDS.labels(event=_event)  # from 0 on, else whoever looks for an increase misses the first
 FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
 RATELIMIT_UNCHECKED = Counter(
     "poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"]
@@ -41,3 +39,14 @@ RATELIMIT_UNCHECKED = Counter(
 SETTLEMENTS = Counter("poolhub_settlement_attempts_total", "Deliveries of settlement events tried", ["outcome"])
 MARKET_FETCHES = Counter("poolhub_market_fetches_total", "Price feeds fetched", ["outcome"])
 CHORES = Counter("poolhub_chore_runs_total", "Chores that the worker has run", ["chore", "outcome"])
+
+# from 0 on, else whoever looks for an increase misses the first
+for _event in ("created", "sent", "acked", "failed", "expired"):
+    COMMANDS.labels(event=_event)
+for _counter, _outcomes in (
+    (MANIFESTS, ("accepted", "repeated")),
+    (SETTLEMENTS, ("delivered", "sent", "failed", "dead", "later", "gone")),
+    (MARKET_FETCHES, ("changed", "unchanged", "failed")),
+):
+    for _outcome in _outcomes:
+        _counter.labels(outcome=_outcome)
