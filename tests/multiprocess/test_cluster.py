@@ -90,6 +90,7 @@ def test_a_newer_socket_on_another_process_replaces_the_older_one(cluster) -> No
 
 def test_a_command_reaches_the_miner_wherever_its_socket_is_and_once(cluster, workers) -> None:
     token = cluster.register("commanded")
+    before = workers[0].metric("poolhub_commands_total", event="acked")
     for number, (base, worker) in enumerate(zip(cluster.socket_bases, workers, strict=True)):
         waiting = command(cluster, worker, "drain")
         with cluster.socket(base, token) as socket:
@@ -102,6 +103,9 @@ def test_a_command_reaches_the_miner_wherever_its_socket_is_and_once(cluster, wo
                 socket.send(json.dumps({"type": "command.ack", "id": sent, "ok": True}))
             socket.send(beat(ack=True))
             assert json.loads(socket.recv(timeout=10))["type"] == "ack"
+        # what is answered is written soon after; until then it would come again over the next socket
+        wanted = before + 3 * (number + 1)
+        eventually(lambda: workers[0].metric("poolhub_commands_total", event="acked") >= wanted, 5, "it is written")  # noqa: B023
     with cluster.socket(cluster.socket_bases[0], token) as socket:
         last = command(cluster, workers[0], "resume")
         assert json.loads(socket.recv(timeout=10))["id"] == last  # the answered ones do not come again
