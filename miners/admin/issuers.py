@@ -17,7 +17,7 @@ from miners.admin.shared import author_of
 from miners.manifests.reasons import Refused
 from miners.models import Manifest, ManifestIssuer
 from miners.services.issuers import issuer_fetch_soon, issuer_save
-from miners.services.manifests import manifest_try, manifests_revoke_of
+from miners.services.manifests import in_force, manifest_try, manifests_revoke_of
 from poolhub.common import clock
 from poolhub.common.admin import NO_VALUE, shown_json, shown_text, text_column
 
@@ -112,11 +112,8 @@ class ManifestIssuerAdmin(AuditedForms):
     def revoke_all(self, request: HttpRequest, queryset: QuerySet[ManifestIssuer]) -> HttpResponse | None:
         issuers = list(queryset)
         if "confirmed" not in request.POST:
-            at = clock.to_datetime(clock.now())
-            in_force = Manifest.objects.filter(
-                issuer__in=issuers, miner__isnull=False, ended_at=None, expires_at__gt=at
-            )
-            return revoke_ask(self, request, "revoke_all", issuers, in_force.count())
+            number = Manifest.objects.filter(in_force(), issuer__in=issuers).count()
+            return revoke_ask(self, request, "revoke_all", issuers, number)
         for each in issuers:
             revoked, left = manifests_revoke_of(issuer=each)
             more = f" {left} are left: do it again." if left else ""

@@ -16,7 +16,7 @@ from miners.admin.acting import act_on_each, chosen
 from miners.admin.shared import author_of
 from miners.choices import ManifestEnd
 from miners.models import Manifest
-from miners.services.manifests import manifest_revoke
+from miners.services.manifests import in_force, manifest_revoke
 from poolhub.common import clock
 from poolhub.common.admin import NO_VALUE, CappedPaginator, HubAdmin, ReadOnlyAdmin, json_column, text_column
 
@@ -31,13 +31,13 @@ class StandingFilter(admin.SimpleListFilter):
         return [(name, name) for name in (IN_FORCE, "revoked", "expired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Manifest]) -> QuerySet[Manifest]:
-        now = clock.to_datetime(clock.now())
         match self.value():
             case "in force":
-                return queryset.filter(miner__isnull=False, ended_at=None, expires_at__gt=now)
+                return queryset.filter(in_force())
             case "revoked":
                 return queryset.filter(ended_by=ManifestEnd.REVOKED)
             case "expired":
+                now = clock.to_datetime(clock.now())
                 return queryset.filter(expires_at__lte=now).exclude(ended_by=ManifestEnd.REVOKED)
         return queryset
 

@@ -36,7 +36,6 @@ class Values(Struct, kw_only=True, omit_defaults=True):
 
 
 FIELDS = Values.__struct_fields__
-OWN_NAMES = {name: name for name in FIELDS}
 
 
 def claim_at(claims: Mapping[str, Any], path: str) -> Any:

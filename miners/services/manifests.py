@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from access.audit import change_record
 from miners.authentication import Session
-from miners.choices import ManifestEnd, SubjectForm
+from miners.choices import ManifestEnd
 from miners.manifests import verify
 from miners.manifests.reasons import Reason, Refused
 from miners.models import Manifest, ManifestIssuer, Miner
@@ -83,18 +83,21 @@ def manifest_revoke(*, manifest: Manifest) -> None:
 
 def manifests_revoke_of(*, issuer: ManifestIssuer) -> tuple[int, int]:
     """Revoke REVOKE_COUNT of an issuer's manifests in force; how many were revoked, and how many are left."""
-    in_force = Manifest.objects.filter(
-        issuer=issuer, miner__isnull=False, ended_at=None, expires_at__gt=clock.to_datetime(clock.now())
-    )
+    found = Manifest.objects.filter(in_force(), issuer=issuer)
     revoked = 0
-    for manifest in in_force.select_related("miner", "issuer").order_by("pk")[:REVOKE_COUNT]:
+    for manifest in found.select_related("miner", "issuer").order_by("pk")[:REVOKE_COUNT]:
         try:
             manifest_revoke(manifest=manifest)
         except (Conflict, NotFound) as error:
             logger.debug("%s: %s", manifest, error)  # it ended by itself meanwhile
         else:
             revoked += 1
-    return revoked, in_force.count()
+    return revoked, found.count()
+
+
+def in_force() -> Q:
+    """The manifests that attest their miners now."""
+    return Q(miner__isnull=False, ended_at=None, expires_at__gt=clock.to_datetime(clock.now()))
 
 
 def manifests_purge() -> int:
@@ -119,7 +122,7 @@ def policy_of(issuer: ManifestIssuer) -> verify.Policy:
         mapping=issuer.mapping,
         required=issuer.required,
         subject_claim=issuer.subject_claim,
-        subject_form=verify.SubjectForm(SubjectForm(issuer.subject_form).value),
+        subject_form=verify.SubjectForm(issuer.subject_form),
     )
 
 

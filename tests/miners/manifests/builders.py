@@ -8,7 +8,7 @@ from typing import Any
 from joserfc.jwk import ECKey, OctKey, OKPKey
 from joserfc.jws import JWSRegistry
 
-from miners.manifests.claims import OWN_NAMES
+from miners.manifests.claims import FIELDS
 from miners.manifests.keys import ALGORITHMS, Key
 from miners.manifests.verify import Policy
 
@@ -71,6 +71,6 @@ def policy(*keys: Key, **changes: Any) -> Policy:
     return Policy(
         **{
             "issuer": ISSUER, "keys": public(*(keys or (key(),))), "algorithms": ALGORITHMS, "audience": "",
-            "leeway_s": 60, "max_lifetime_s": 86_400, "mapping": OWN_NAMES, "required": {}, **changes,
+            "leeway_s": 60, "max_lifetime_s": 86_400, "mapping": {name: name for name in FIELDS}, "required": {}, **changes,
         }
     )  # fmt: skip
