@@ -19,6 +19,7 @@ from import_export.tmp_storages import CacheStorage
 from redis.exceptions import RedisError
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
 
+from access.audit import MAX_REASON
 from miners.admin.override_files import FORMATS
 from miners.admin.override_forms import seen_pks
 from miners.admin.override_resource import MAX_ROWS, TOLD, OverrideResource
@@ -168,4 +169,9 @@ class OverrideImportExport(ImportExportMixin):  # type: ignore[misc]
         return kwargs
 
     def get_import_context_data(self, **options: Any) -> dict[str, Any]:
-        return {"max_rows": MAX_ROWS, "ignored": TOLD, "list_url": reverse("admin:miners_priceoverride_changelist")}
+        return {
+            "max_rows": MAX_ROWS,
+            "max_reason": MAX_REASON,
+            "ignored": TOLD,
+            "list_url": reverse("admin:miners_priceoverride_changelist"),
+        }

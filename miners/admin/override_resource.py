@@ -15,9 +15,10 @@ from django.core.exceptions import ValidationError
 from import_export import fields, resources
 from import_export.results import RowResult
 
+from access.audit import MAX_REASON
 from miners.admin.forms import price_field
 from miners.admin.override_files import COLUMNS, header_faults
-from miners.admin.shared import tokens_text
+from miners.admin.shared import tokens_text, too_many_rows
 from miners.limits import MAX_MINER_ID
 from miners.models import Miner, PriceOverride
 from miners.profile import exact
@@ -36,7 +37,7 @@ Given = dict[str, Any]
 class RowForm(forms.Form):
     miner_id = forms.CharField(max_length=MAX_MINER_ID)
     price = price_field()
-    reason = forms.CharField(max_length=200, required=False, strip=False)
+    reason = forms.CharField(max_length=MAX_REASON, required=False, strip=False)
     valid_from = forms.DateTimeField(required=False)
     valid_until = forms.DateTimeField(required=False)
 
@@ -93,7 +94,7 @@ class OverrideResource(resources.ModelResource):  # type: ignore[misc]  # the li
     def before_import(self, dataset: Any, **options: Any) -> None:
         faults = header_faults(dataset.headers, (*COLUMNS, *TOLD))
         if len(dataset) > MAX_ROWS:
-            faults.append(f"It has {len(dataset)} rows; at most {MAX_ROWS} are imported at once.")
+            faults.append(too_many_rows(len(dataset), MAX_ROWS))
         self._faulty = bool(faults)
         if faults:
             raise ValidationError(faults)

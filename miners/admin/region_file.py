@@ -7,11 +7,12 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
+from miners.admin.shared import too_many_rows
 from miners.regions.table import Pair, pair_of, require_round_trip
 from poolhub.common.errors import HubError
 
 HEADER = ["region", "other", "operator_ms"]
-MAX_ROWS, MAX_BYTES = 5000, 1_000_000
+MAX_ROWS = 5000
 MAX_TOLD = 10
 
 
@@ -30,8 +31,6 @@ class RoundTripFileForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         file, text = self.cleaned_data.get("file"), self.cleaned_data.get("text") or ""
         if file is not None:
-            if file.size > MAX_BYTES:
-                raise forms.ValidationError(f"The file has more than {MAX_BYTES:,} bytes.")
             try:
                 text = file.read().decode("utf-8-sig")
             except UnicodeDecodeError as error:
@@ -56,7 +55,7 @@ def read(text: str) -> tuple[dict[Pair, float | None], list[str]]:
     if header != HEADER:
         return {}, [f"The first line is {','.join(HEADER)}."]
     if len(lines) > MAX_ROWS:
-        return {}, [f"It has {len(lines):,} rows; at most {MAX_ROWS:,} are imported at once."]
+        return {}, [too_many_rows(len(lines), MAX_ROWS)]
     for number, row in enumerate(lines, start=2):
         try:
             pair, ms = _pair(row)

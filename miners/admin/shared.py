@@ -36,6 +36,11 @@ def tokens_text(amount: Decimal) -> str:
     return f"{amount.normalize():f}"
 
 
+def too_many_rows(number: int, most: int) -> str:
+    """Of a file that is imported."""
+    return f"It has {number:,} rows; at most {most:,} are imported at once."
+
+
 def author_of(request: HttpRequest) -> User:
     user: Any = request.user
     assert isinstance(user, User)  # the admin site lets in nobody else

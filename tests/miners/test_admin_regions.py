@@ -115,6 +115,7 @@ def test_what_was_changed_since_it_was_shown_is_shown_again(root) -> None:
         (HEAD + "eu,us,1\nus,eu,2\n", "Line 3: the pair eu, us is there twice"),
         (HEAD + '"eu,us,1\n', "That is no CSV"),
         (HEAD + "e\u202eu,us,1\n", "Line 2: region"),
+        (HEAD + "eu,us,1\n" * 5001, "It has 5,001 rows; at most 5,000"),
     ],
 )
 def test_a_table_with_a_fault_is_refused_as_a_whole(root, text, told) -> None:
