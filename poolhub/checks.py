@@ -51,15 +51,19 @@ def production_settings(**_: Any) -> list[CheckMessage]:
         text = "ENROLLMENT is open: anybody may take a new miner id"
         found.append(Error(text, hint="Set ENROLLMENT=closed and create miners in the admin.", id="poolhub.E003"))
     for name, url in settings.PEER_HUBS.items():
-        if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+        if _in_clear(url):
             text = f"PEER_HUBS asks {name} without TLS: the secret and the jobs can be read on the way"
             found.append(Error(text, hint="Use its https address.", id="poolhub.E008"))
-    url = settings.SETTLEMENT_URL
-    if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+    if _in_clear(settings.SETTLEMENT_URL):
         text = "SETTLEMENT_URL is plain HTTP: who listens in reads what is settled, wallet addresses included"
         found.append(Error(text, hint="Use https, or a proxy on this machine that speaks it.", id="poolhub.E005"))
     unset = [name for name in ("COORDINATOR_SHARED_SECRET", "ADMIN_SHARED_SECRET") if not getattr(settings, name)]
     return found + [Error(f"{name} is empty: its routes answer 503", id="poolhub.E004") for name in unset]
+
+
+def _in_clear(url: str) -> bool:
+    """Whether it leaves this machine without TLS."""
+    return url.startswith("http:") and not is_loopback(urlsplit(url).hostname or "")
 
 
 def _count(name: str) -> int:
