@@ -106,10 +106,11 @@ class _Hide:
         return {key: self._hidden(value) if isinstance(value, str) else value for key, value in event.items()}
 
     def _hidden(self, text: str) -> str:
-        if len(text) > MAX_TEXT:
-            text = f"{text[:MAX_TEXT]} … and {len(text) - MAX_TEXT} characters more"
-        text = self._known.sub(HIDDEN, text)
-        return _CREDENTIAL.sub(lambda found: f"{found['name'] or ''}{HIDDEN}", text)
+        looked_at = self._known.sub(HIDDEN, text[: 2 * MAX_TEXT])  # past the cut: half of a secret is not known as one
+        hidden = _CREDENTIAL.sub(lambda found: f"{found['name'] or ''}{HIDDEN}", looked_at)
+        if len(text) <= MAX_TEXT:
+            return hidden
+        return f"{hidden[:MAX_TEXT]} … and {len(text) - MAX_TEXT} characters more"
 
 
 def _facts(logger: object, name: str, event: EventDict) -> EventDict:

@@ -135,6 +135,11 @@ def test_a_long_text_is_cut() -> None:
     assert len(line("x" * 100_000, as_json=True)) < logs.MAX_TEXT + 500
 
 
+def test_a_secret_at_the_end_of_what_is_kept_is_hidden_before_the_rest_is_cut_off() -> None:
+    text = "x" * (logs.MAX_TEXT - 8) + " " + SECRETS[0]
+    assert SECRETS[0][:6] not in line("%s", text, as_json=True)
+
+
 def test_a_short_password_is_no_secret_since_it_would_be_in_many_a_word() -> None:
     told = logs.formatter(as_json=False, secrets={"pass"}).format(record("it passes over"))
     assert told.endswith("it passes over")
