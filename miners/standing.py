@@ -47,5 +47,13 @@ def overlapping(
     return PriceOverride.objects.filter(later, earlier, miner__in=miner_pks).order_by("miner_id", "id")
 
 
+def overlaps(other: PriceOverride, *, starts: datetime | None, ends: datetime | None) -> bool:
+    """What `overlapping` asks, of one override and without a query."""
+    at = clock.to_datetime(clock.now())
+    begins = at if starts is None else max(at, starts)
+    later = other.valid_until is None or other.valid_until > begins
+    return later and (ends is None or other.valid_from < ends)
+
+
 def unseen(conflicts: Iterable[PriceOverride], seen: Collection[int]) -> list[PriceOverride]:
     return [each for each in conflicts if each.pk not in seen]

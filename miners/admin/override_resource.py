@@ -23,7 +23,7 @@ from miners.limits import MAX_MINER_ID
 from miners.models import Miner, PriceOverride
 from miners.profile import exact
 from miners.services.operators import price_override_create
-from miners.standing import standing_of
+from miners.standing import overlaps, standing_of
 from poolhub.common import clock
 from poolhub.common.errors import HubError
 
@@ -135,7 +135,8 @@ class OverrideResource(resources.ModelResource):  # type: ignore[misc]  # the li
     def _set(self, given: Given) -> str:
         """The override, as the service sets it; what there is to say of it."""
         miner_id = given["miner_id"]
-        others = [each for each in self._others[miner_id] if _overlap(given, each)]
+        window = {"starts": given["valid_from"], "ends": given["valid_until"]}
+        others = [each for each in self._others[miner_id] if overlaps(each, **window)]
         seen = None if self._seen is None else {*self._seen, *self._made}
         try:
             made = price_override_create(author=self._author, seen=seen, **given)
@@ -157,15 +158,6 @@ def _refused(error: HubError) -> ValidationError:
 def _same(given: Given, other: PriceOverride) -> bool:
     """Without a beginning it begins now, which no other does."""
     return all(getattr(other, name) == given[name] for name in COLUMNS if name != "miner_id")
-
-
-def _overlap(given: Given, other: PriceOverride) -> bool:
-    """As `miners.standing.overlapping` has it, without a query for each row."""
-    now = clock.to_datetime(clock.now())
-    begins = max(now, given["valid_from"] or now)
-    ends = given["valid_until"]
-    later = other.valid_until is None or other.valid_until > begins
-    return later and (ends is None or other.valid_from < ends)
 
 
 def _time(at: datetime | None) -> str:
