@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import httpx
-import msgspec
 from django.conf import settings
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from matching.serializers import MatchAnswer, MatchRequest
 from poolhub.common import codec
 from poolhub.common.breaker import Breaker
+from poolhub.common.errors import HubError
 from poolhub.common.metrics import PEER_LATENCY, PEER_REQUESTS
 
 logger = logging.getLogger(__name__)
@@ -158,19 +158,19 @@ class Peers:
 
 def _read(content: bytes, count: int) -> list[MatchAnswer | None]:
     try:
-        results = msgspec.json.decode(content, type=BatchOf).results
+        results = codec.decode(content, BatchOf).results
         if len(results) != count:
             raise Refused(f"it answered {len(results)} of {count} matches")
         return [_answer(bytes(each)) for each in results]
-    except msgspec.DecodeError as error:
+    except HubError as error:
         raise Refused(f"its answer cannot be read: {error}") from error
 
 
 def _answer(result: bytes) -> MatchAnswer | None:
     """None for a problem."""
-    if msgspec.json.decode(result, type=Kind).candidates is UNSET:
+    if codec.decode(result, Kind).candidates is UNSET:
         return None
-    answer = msgspec.json.decode(result, type=MatchAnswer)
+    answer = codec.decode(result, MatchAnswer)
     if not all(0 <= each.score <= 1 for each in answer.candidates):
         raise Refused("a score of its answer is not from 0 to 1")
     return answer

@@ -136,6 +136,8 @@ def silent(handler: BaseHTTPRequestHandler) -> None:
         (lambda handler: tell(handler, b"", 302, Location="http://127.0.0.1:1/"), "refused"),
         (lambda handler: tell(handler, b"<html>"), "refused"),
         (lambda handler: tell(handler, b"\x1f\x8b", **{"Content-Encoding": "gzip"}), "refused"),
+        (lambda handler: tell(handler, b'{"results":[{"job_id":"\xff","candidates":[]}]}'), "refused"),
+        (lambda handler: tell(handler, b'{"results":' + b"[" * 50_000), "refused"),
         (results(), "refused"),
         (results(ANSWER, ANSWER), "refused"),
         (results({**ANSWER, "eligible": "many"}), "refused"),
@@ -143,7 +145,8 @@ def silent(handler: BaseHTTPRequestHandler) -> None:
         (lambda handler: tell(handler, b" " * (asking.MAX_ANSWER_BYTES + 1)), "refused"),
     ],
     ids=[
-        "slow", "trickling", "cut off", "silent", "no access", "redirect", "no JSON", "compressed", "too few", "too many",
+        "slow", "trickling", "cut off", "silent", "no access", "redirect", "no JSON", "compressed", "no UTF-8", "nested",
+        "too few", "too many",
         "wrong type", "score above 1", "too long",
     ],
 )  # fmt: skip
