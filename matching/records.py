@@ -55,6 +55,7 @@ class Records:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._pending: deque[Matched] = deque()
+        self._storing: Sequence[Matched] = ()  # taken from those, and not stored yet
         self._watched = False
 
     def add(self, matched: Matched) -> None:
@@ -77,6 +78,7 @@ class Records:
             while True:
                 with self._lock:
                     batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+                    self._storing = batch
                 if not batch:
                     return stored
                 try:
@@ -89,11 +91,13 @@ class Records:
     def waiting(self, job_id: str) -> list[Matched]:
         """What is not stored yet of a job, oldest first."""
         with self._lock:
-            return [each for each in self._pending if each.request.job_id == job_id]
+            kept = [*self._storing, *self._pending]
+        return [each for each in kept if each.request.job_id == job_id]
 
     def _take_back(self, batch: list[Matched]) -> None:
         """As if it had not been taken; the oldest go where others have come meanwhile."""
         with self._lock:
+            self._storing = ()
             lost = max(0, len(self._pending) + len(batch) - MAX_PENDING)
             self._pending.extendleft(reversed(batch[lost:]))
             MATCH_RECORDS_DROPPED.inc(lost)

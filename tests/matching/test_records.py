@@ -259,6 +259,21 @@ def test_a_flush_that_fails_halfway_leaves_neither_record_nor_links(client) -> N
     assert candidacies() == [("j", "m1")]
 
 
+def test_what_is_being_stored_waits_until_it_is_there() -> None:
+    kept, seen = Records(), []
+    kept.add(matched("j"))
+
+    def look(execute, sql, params, many, context):
+        seen.append([each.request.job_id for each in kept.waiting("j")])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(look):
+        kept.flush()
+    assert seen
+    assert all(each == ["j"] for each in seen)
+    assert kept.waiting("j") == []
+
+
 def test_links_are_purged_with_their_records(client, settings, fake_clock) -> None:
     settings.MATCH_RECORD_DAYS = 1
     add()
