@@ -55,15 +55,8 @@ class Seen:
     allowed: I8  # of scored: the highest price that the match takes
 
 
-def survey(registry: Registry, query: Query, *, now: float) -> Survey:
-    """Takes the registry's lock for about as long as it takes to score whoever is eligible."""
-    with registry.lock:
-        seen, terms = look(registry, query, now)
-    return judge(query, terms, seen)
-
-
 def look(registry: Registry, query: Query, now: float) -> tuple[Seen, Terms]:
-    """The caller holds the lock."""
+    """The caller holds the registry's lock, for about as long as it takes to score whoever is eligible."""
     registry.refresh(now)
     words = registry.states.present[: bitmaps.words_for(registry.size)]
     verdict = np.full(len(words) << 6, ABSENT, np.uint8)

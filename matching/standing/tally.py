@@ -16,7 +16,7 @@ from matching.standing.survey import ABSENT, CODES, Survey
 from miners.registry.bitmaps import Rows
 
 KEPT = 8
-SUMS = ("offered", "first", "looked_at", "eligible", "percentile", "lost", "surveys")
+SUMS = ("offered", "first", "eligible", "percentile", "lost", "surveys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,7 @@ class Tally:
     def add(self, found: Survey, weight: int) -> None:
         self._follow(found.pk)
         size = len(found.pk)
-        there = found.verdict != ABSENT
-        self.sums["surveys"][:size] += there
-        self.sums["looked_at"][:size] += weight * there
+        self.sums["surveys"][:size] += found.verdict != ABSENT
         for name, code in CODES.items():
             rejected = np.flatnonzero(found.verdict == code)
             if len(rejected):
@@ -74,7 +72,7 @@ class Tally:
 
     def parts(self, shards: int) -> Iterator[tuple[int, Part]]:
         """The miners with something to say, by their key modulo shards."""
-        heard = np.flatnonzero((self.sums["looked_at"] > 0) | (self.sums["offered"] > 0))
+        heard = np.flatnonzero((self.sums["surveys"] > 0) | (self.sums["offered"] > 0))
         shard = self.pk[heard] % shards
         order = np.argsort(shard, kind="stable")
         bounds = np.searchsorted(shard[order], np.arange(shards + 1))

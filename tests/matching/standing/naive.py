@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from matching.scoring.filters import CONSTRAINTS
 from matching.scoring.types import Candidate, Query
-from matching.standing.survey import ELIGIBLE, survey
+from matching.standing.survey import ELIGIBLE, judge, look
 from miners.registry.store import Registry
 from tests.matching.scoring import model as slow
 from tests.matching.scoring.model import UNITS, Field
@@ -14,7 +14,8 @@ PRICED = {"max_price", "max_price_vs_market"}
 
 
 def assert_surveyed(registry: Registry, model: ModelRegistry, query: Query, now: float) -> None:
-    found = survey(registry, query, now=now)
+    seen, terms = look(registry, query, now)
+    found = judge(query, terms, seen)
     failed = slow.failures(model, query, now)
     ranked = slow.ranking(model, query, now, failed)
     _, field = slow.field_of(model, query, now, failed)
