@@ -49,13 +49,7 @@ def _rest(kept: float, added: float) -> float:
 
 
 def curve(told: Sequence[Told], kept: Evidence, *, now: float, half_life_s: float) -> list[Point]:
-    """Trust before the first outcome, after each, and now; with points between where there is room."""
-    if not told:
-        return [
-            Point(kept.at, kept.trust()),
-            *_between(kept, now, now - kept.at, half_life_s),
-            _faded(kept, now, half_life_s),
-        ]
+    """Trust before the first outcome (there is one), after each, and now; with points between where there is room."""
     evidence = evidence_before(told, kept, half_life_s=half_life_s)
     span = max(now, told[-1].at) - told[0].at
     points: list[Point] = []
