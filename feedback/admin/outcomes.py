@@ -4,23 +4,16 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
-from django.utils.html import format_html
 
 from feedback.admin.jobs import job_history
 from feedback.models import Feedback
-from matching.admin.shown import job_url
+from matching.admin.shown import job_link
 from miners.admin.shared import miner_link
 from miners.models import Miner
-from poolhub.common.admin import CappedPaginator, ReadOnlyAdmin, shown_text, text_column
-
-
-@admin.display(description="job")
-def job(told: Feedback) -> str:
-    return format_html('<a href="{}">{}</a>', job_url(told.job_id), shown_text(told.job_id))
-
+from poolhub.common.admin import CappedPaginator, ReadOnlyAdmin, text_column
 
 TOLD: Any = (
-    job, miner_link, "outcome", "latency_ms", text_column("fail_code"), "tokens_spent",
+    job_link, miner_link, "outcome", "latency_ms", text_column("fail_code"), "tokens_spent",
     "created_at",
 )  # fmt: skip
 

@@ -9,14 +9,9 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 
 from matching.admin.playground import playground, playground_url
-from matching.admin.shown import job_url
+from matching.admin.shown import job_link, job_url
 from matching.models import MatchRecord
 from poolhub.common.admin import NO_VALUE, CappedPaginator, ReadOnlyAdmin, json_column, shown_text, text_column
-
-
-@admin.display(description="job")
-def job(record: MatchRecord) -> str:
-    return format_html('<a href="{}">{}</a>', job_url(record.job_id), shown_text(record.job_id))
 
 
 @admin.display(description="try again")
@@ -25,7 +20,7 @@ def again(record: MatchRecord) -> str:
 
 
 READ: Any = (
-    again, job, "created_at", text_column("explain"), "eligible", "considered", json_column("rejected"),
+    again, job_link, "created_at", text_column("explain"), "eligible", "considered", json_column("rejected"),
     json_column("candidates"), json_column("request"), "reservation_id", "latency_ms",
 )  # fmt: skip
 LARGE = ("request", "candidates", "quotes", "explain", "rejected")
@@ -45,7 +40,7 @@ def took(record: MatchRecord) -> str:
 class MatchRecordAdmin(ReadOnlyAdmin):
     """Never sorted, counted or searched over all of it: the table may have hundreds of millions of rows."""
 
-    list_display = (job, "created_at", first, "eligible", "considered", took, "reservation_id")
+    list_display = (job_link, "created_at", first, "eligible", "considered", took, "reservation_id")
     list_display_links = None  # a row leads to all that is known of its job
     list_filter = ("created_at",)
     search_fields = ("job_id__exact",)

@@ -6,13 +6,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html
 
 from matching.scoring.types import Weights
 from matching.serializers import WEIGHTS
 from miners.admin.shared import miner_urls
 from poolhub.common import codec
+from poolhub.common.admin import shown_text
 from poolhub.common.text import visible
 
 MAX_VALUE = 300  # characters of a value that a table shows
@@ -50,6 +53,12 @@ class Ranked:
 def job_url(job_id: str) -> str:
     """The page of one job, which stands above this app: it shows what came of the job too."""
     return f"{reverse('admin:job_history')}?{urlencode({'job_id': job_id})}"
+
+
+@admin.display(description="job")
+def job_link(row: Any) -> str:
+    """Of whatever has a job_id."""
+    return format_html('<a href="{}">{}</a>', job_url(row.job_id), shown_text(row.job_id))
 
 
 def plain(answer: Any) -> Any:
