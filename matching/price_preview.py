@@ -4,7 +4,6 @@ Both times against the pool as it is now, so that nothing but the price differs:
 pool is looked at and never changed; the registry's lock is held for two rankings at a time.
 """
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -75,7 +74,7 @@ def price_preview(*, miner_ids: Collection[str], price: Decimal, matches: int = 
 
 def _read(asked: object) -> MatchRequest | None:
     try:
-        request: MatchRequest = codec.decode(json.dumps(asked).encode(), MatchRequest)
+        request: MatchRequest = codec.convert(asked, MatchRequest)
     except HubError:
         return None
     hints = msgspec.structs.replace(request.hints or NO_HINTS, explain="short")
