@@ -147,9 +147,8 @@ def rough(registry: Registry, query: Query, terms: Terms) -> RoughScore:
                 held += _bits(words, sel)
             result += held * cap
         if lost is not None:
-            result -= columns.f_latency[sel] * lost.take(
-                columns.region[sel], mode="clip"
-            )  # an empty slot has no region
+            # clipped: an empty slot has no region
+            result -= columns.f_latency[sel] * lost.take(columns.region[sel], mode="clip")
         result *= columns.f_state[sel]
         return result
 

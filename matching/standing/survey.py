@@ -37,9 +37,8 @@ class Survey:
     verdict: NDArray[np.uint8]  # code of the first constraint failed, ELIGIBLE, or ABSENT
     eligible: Rows  # slots, best first
     lost: Rows  # slots that would have been first at a lower price
-    winning: (
-        I8  # of lost: the highest such price, registry units, >= 1; all else as it was, the score's ceiling included
-    )
+    # of lost: the highest such price, registry units, >= 1; all else as it was, the score's ceiling included
+    winning: I8
 
 
 @dataclass(frozen=True, slots=True)
