@@ -15,49 +15,56 @@ Staleness: BATCH_S and the way through Redis for reports, the way alone for even
 """
 
 import logging
-import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from django.db import close_old_connections
 from redis import Redis
 from redis.exceptions import RedisError
 
-from miners.registry import beats, merging, snapshot
+from miners.registry import beats, snapshot
 from miners.registry.beats import UnknownFormat
+from miners.registry.publishing import (
+    BATCH_S,
+    EPOCH,
+    EVENTS,
+    KEEP_REPORTS_MS,
+    REPORTS,
+    RESEND,
+    RETRY_S,
+    Publisher,
+    StreamId,
+)
 from miners.registry.store import Registry
 from poolhub.common.breaker import Breaker
 
+__all__ = [
+    "BLOCK_MS",
+    "EPOCH",
+    "EVENTS",
+    "KEEP_REPORTS_MS",
+    "REPORTS",
+    "RESEND",
+    "Bus",
+    "Event",
+    "NotYet",
+    "StreamId",
+    "milliseconds",
+]
+
 logger = logging.getLogger(__name__)
 
-BATCH_S = 0.02
-IDLE_S = 1.0  # an empty batch so often
 BLOCK_MS = 500
 CATCH_UP_S = 0.25
 READ_COUNT = 500
-SEND_COUNT = 500
-MEANWHILE_COUNT = 1000
 REST_S = 1.0  # how long requests do without a Redis that failed
-KEEP_REPORTS_MS = 30_000
-KEEP_EVENTS = 50_000
-MAX_WAITING_EVENTS = 100_000
-MAX_WAITING_REPORTS = 500_000
-RETRY_S = (0.1, 0.2, 0.5, 1.0)
 LONG_PAUSE_S = KEEP_REPORTS_MS / 2000  # a process stopped for longer may have missed what is no longer there
-RESEND_PAUSE_S = 1.0
 RECOVER_PAUSE_S = 1.0
 MAX_STRANGERS = 100_000
 
-PREFIX = "{poolhub}:bus:"
-REPORTS, EVENTS, EPOCH = PREFIX + "reports", PREFIX + "events", PREFIX + "epoch"
-RESEND = b"resend"
-
 Handler = Callable[[bytes], object]
-StreamId = bytes
 START: StreamId = b"0-0"
 
 
@@ -83,7 +90,7 @@ class Event(NamedTuple):
     payload: bytes
 
 
-class Bus:
+class Bus(Publisher):
     """One process's end of the bus: a thread that publishes and a thread that applies."""
 
     def __init__(
@@ -96,31 +103,18 @@ class Bus:
     ) -> None:
         """connect: a client of its own for a thread that may wait. recover: compare rows with the database.
         asking: the client that requests share."""
+        super().__init__(registry, connect)
         self._asking = asking
         self._applied = threading.Condition()
-        self.writer = secrets.randbits(63) | 1
-        self._registry = registry
-        self._connect = connect
         self._recover = recover
         self._handlers: dict[bytes, Handler] = {}
-        self._resenders: list[Callable[[], None]] = []
         self._knowers: list[tuple[str, Callable[[], Iterable[bytes]]]] = []
         self._applying = threading.Lock()  # held where records are applied, taken before the registry's
-        self._events: deque[tuple[bytes, bytes]] = deque()
-        self._wake = threading.Event()
-        self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._sending = threading.Lock()  # of events, whose numbers are their order
         self._breaker = Breaker(rest_s=REST_S)
-        self._told = 0  # events published
-        self._seq = 0  # batches published
-        self._resend_due = False
-        self._resent_at = -RESEND_PAUSE_S
         self._heard: dict[int, list[int]] = {}  # writer -> [newest batch, newest event]
         self._epoch: Any = None
         self._positions: dict[str, StreamId] = {REPORTS: START, EVENTS: START}
-        self._call_due = False
-        self._called_at = -RESEND_PAUSE_S
         self._recover_due = False
         self._recovered_at = -RECOVER_PAUSE_S
         self._strangers: set[int] = set()  # primary keys that the database did not know either
@@ -135,25 +129,12 @@ class Bus:
         """Have events of a kind, published by other processes, applied by this; it runs in the reading thread."""
         self._handlers[kind.encode()] = handler
 
-    def on_resend(self, resend: Callable[[], None]) -> None:
-        """Publish once more what is known, for processes that may have missed it; in the publishing thread."""
-        self._resenders.append(resend)
-
     def on_snapshot(self, kind: str, know: Callable[[], Iterable[bytes]]) -> None:
         """Have what this knows put into snapshots, as events of this kind; a process that starts applies them.
 
         Without a snapshot it applies those of this kind that are still on the stream: who told them may be gone.
         """
         self._knowers.append((kind, know))
-
-    def publish(self, kind: str, payload: bytes, *, wake: bool = True) -> None:
-        """Never blocks, never fails; the order of calls is the order of events.
-
-        wake: False where the caller calls `meanwhile` next, which publishes in the caller's thread.
-        """
-        self._events.append((kind.encode(), payload))
-        if wake:
-            self._wake.set()
 
     def position(self) -> StreamId:
         """What is on the event stream up to here has been applied."""
@@ -249,113 +230,6 @@ class Bus:
             wanted = _order(newest[0][0])
             with self._applied:
                 self._applied.wait_for(lambda: _order(self._positions[EVENTS]) >= wanted, CATCH_UP_S)
-
-    # ---- publishing
-
-    def _publish_on(self) -> None:
-        client, failures, sent_at = None, 0, 0.0
-        while True:
-            stopping = self._stop.is_set()
-            try:
-                if client is None:
-                    client = self._connect()
-                    self._meet(client)
-                self._call_if_due()
-                while self._events:
-                    self._send_events(client)
-                now = time.monotonic()
-                if stopping or self._registry.outbox or now - sent_at >= IDLE_S:
-                    self._send_reports(client)
-                    sent_at = now
-                if failures:
-                    logger.warning("the bus publishes again")
-                    failures, self._resend_due = 0, True
-                if self._resend_due and now - self._resent_at >= RESEND_PAUSE_S:
-                    self._resend(client)
-            except (RedisError, OSError) as error:
-                if not failures:
-                    logger.warning("the bus cannot publish: %s", error)
-                client, failures = None, failures + 1
-                self._bound()
-            if stopping:
-                return
-            self._pause(failures)
-
-    def _call_if_due(self) -> None:
-        if self._call_due and time.monotonic() - self._called_at >= RESEND_PAUSE_S:
-            self._called_at, self._call_due = time.monotonic(), False
-            self.publish(RESEND.decode(), b"")
-
-    def _pause(self, failures: int) -> None:
-        if failures:
-            self._stop.wait(RETRY_S[min(failures, len(RETRY_S)) - 1])
-        elif self._wake.wait(BATCH_S):
-            self._wake.clear()
-
-    def _meet(self, client: Redis) -> None:
-        """Agree on the streams' epoch; a new one means that Redis has lost what was in them."""
-        client.set(EPOCH, secrets.token_hex(8), nx=True)
-
-    def _send_events(self, client: Redis, *, since: StreamId | None = None, wait_s: float = -1) -> Sequence[Any]:
-        """What waits, in one go; with `since`, the last answer is what has come after it, newest first.
-
-        Raises TimeoutError where another thread sends for longer than wait_s.
-        """
-        if not self._sending.acquire(timeout=wait_s):
-            raise TimeoutError("another thread waits for Redis")
-        try:
-            waiting = list(islice(self._events, SEND_COUNT))
-            if not waiting and since is None:
-                return ()
-            with client.pipeline(transaction=False) as pipe:
-                for number, (kind, payload) in enumerate(waiting, self._told + 1):
-                    fields: dict[Any, Any] = {b"w": self.writer, b"n": number, b"k": kind, b"p": payload}
-                    pipe.xadd(EVENTS, fields, maxlen=KEEP_EVENTS, approximate=True)
-                if since is not None:
-                    pipe.xrevrange(EVENTS, min=b"(" + since, count=MEANWHILE_COUNT)
-                answers: Sequence[Any] = pipe.execute()
-            self._told += len(waiting)
-            for _ in waiting:
-                self._events.popleft()
-            return answers
-        finally:
-            self._sending.release()
-
-    def _send_reports(self, client: Redis) -> None:
-        waiting = self._registry.outbox
-        if waiting is None:
-            return
-        count = len(waiting)
-        data = beats.pack(self.writer, self._seq + 1, self._told, waiting[:count])
-        self._xadd_reports(client, data)
-        del waiting[:count]
-
-    def _xadd_reports(self, client: Redis, data: bytes) -> None:
-        oldest = int(time.time() * 1000) - KEEP_REPORTS_MS
-        client.xadd(REPORTS, {b"b": data}, minid=f"{oldest}-0", approximate=True)
-        self._seq += 1
-
-    def _resend(self, client: Redis) -> None:
-        self._resend_due = False
-        self._resent_at = time.monotonic()
-        with self._registry.lock:
-            state = merging.state_of(self._registry, self._registry.reported_here())
-        for start in range(0, len(state), 10_000):
-            part = state[start : start + 10_000]
-            self._xadd_reports(client, beats.pack(self.writer, self._seq + 1, self._told, part))
-        for resend in self._resenders:
-            resend()
-
-    def _bound(self) -> None:
-        """Redis away for long: what waits is told as state, not as history, once it is back."""
-        waiting = self._registry.outbox
-        if waiting is not None and len(waiting) > MAX_WAITING_REPORTS:
-            waiting.clear()
-            self._resend_due = True
-        with self._sending:
-            while len(self._events) > MAX_WAITING_EVENTS:
-                self._events.popleft()
-                self._told += 1  # seen by the others as a jump
 
     # ---- applying
 

