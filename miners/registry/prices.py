@@ -42,15 +42,7 @@ class Prices:
 
     def settle_rows(self, rows: Rows, now: float) -> None:
         """Bring the prices of new slots in step."""
-        columns = self._columns
-        price, cap = columns.own_price[rows], columns.price_cap[rows]
-        capped = (cap >= 0) & (cap < price)
-        price = np.where(capped, cap, price)
-        columns.price[rows] = price
-        columns.u_price[rows] = np.minimum(price, WIDE)
-        columns.f_price[rows] = price / UNITS
-        sources = PRICE_SOURCES.index(PriceSource.OWN), PRICE_SOURCES.index(PriceSource.CAP)
-        columns.price_source[rows] = np.where(capped, sources[1], sources[0])
+        self._set_rows(rows, self._columns.own_price[rows], PriceSource.OWN)
         if self._windows:
             for slot in rows[np.isin(rows, np.fromiter(self._windows, np.intp))].tolist():
                 self._settle(slot, now)
@@ -70,19 +62,23 @@ class Prices:
         columns = self._columns
         touched: tuple[NDArray[Any], ...] = (columns.price, columns.u_price, columns.f_price, columns.price_source)
         kept = [column[slots] for column in touched]
-        caps = columns.price_cap[slots]
-        capped = (caps >= 0) & (caps < price)
-        prices = np.where(capped, caps, price)
-        columns.price[slots] = prices
-        columns.u_price[slots] = np.minimum(prices, WIDE)
-        columns.f_price[slots] = prices / UNITS
-        sources = [PRICE_SOURCES.index(each) for each in (PriceSource.CAP, PriceSource.OVERRIDE)]
-        columns.price_source[slots] = np.where(capped, *sources)
         try:
+            self._set_rows(slots, price, PriceSource.OVERRIDE)
             yield
         finally:
             for column, values in zip(touched, kept, strict=True):
                 column[slots] = values
+
+    def _set_rows(self, rows: Rows, price: NDArray[np.int64] | int, source: PriceSource) -> None:
+        """Prices from this source, and the miner's cap where that is lower."""
+        columns = self._columns
+        cap = columns.price_cap[rows]
+        capped = (cap >= 0) & (cap < price)
+        prices = np.where(capped, cap, price)
+        columns.price[rows] = prices
+        columns.u_price[rows] = np.minimum(prices, WIDE)
+        columns.f_price[rows] = prices / UNITS
+        columns.price_source[rows] = np.where(capped, PRICE_SOURCES.index(PriceSource.CAP), PRICE_SOURCES.index(source))
 
     def _settle(self, slot: int, now: float) -> None:
         columns = self._columns
