@@ -8,7 +8,8 @@ from django import forms
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
 from miners.admin.shared import too_many_rows
-from miners.regions.table import Pair, pair_of, require_round_trip
+from miners.regions.table import require_round_trip
+from miners.registry.roundtrips import Pair, pair_of
 from poolhub.common.errors import HubError
 
 HEADER = ["region", "other", "operator_ms"]

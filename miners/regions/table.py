@@ -4,6 +4,7 @@ Promises. What an operator sets counts in the next match of this process and soo
 LOAD_S. What miners measure counts after the next `round_trips_measure`, which one process runs for all.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from miners.models import Miner, RegionProbe, RoundTrip
 from miners.profile import refuse, unsafe_texts
 from miners.regions.robust import estimate
 from miners.registry import runtime
+from miners.registry.roundtrips import Pair, pair_of
 from miners.registry.store import Registry
 from poolhub.common import clock
 from poolhub.common.errors import FieldError
@@ -27,7 +29,7 @@ KEPT_S = 86_400.0  # a probe counts for so long
 MAX_PAIRS = 10_000  # that miners alone have measured
 MAX_VOICES = 1000  # of a pair
 
-Pair = tuple[str, str]
+_loading = threading.Lock()
 
 
 def attach(registry: Registry) -> None:
@@ -42,10 +44,15 @@ def attach(registry: Registry) -> None:
 
 
 def round_trips_load(registry: Registry) -> None:
+    with _loading:  # or who has read before a change would take its place after it
+        ms = _stored()
+        with registry.lock:
+            registry.roundtrips.replace(ms)
+
+
+def _stored() -> dict[Pair, float]:
     found = RoundTrip.objects.values_list("region", "other", "rtt_ms")
-    ms = {(region, other): rtt_ms for region, other, rtt_ms in found if rtt_ms is not None}
-    with registry.lock:
-        registry.roundtrips.replace(ms)
+    return {(region, other): rtt_ms for region, other, rtt_ms in found if rtt_ms is not None}
 
 
 def round_trips_tell() -> None:
@@ -146,10 +153,6 @@ def require_round_trip(region: str, other: str, operator_ms: float | None) -> No
     if operator_ms is not None and not 0 <= operator_ms <= limits.MAX_RTT_MS:
         errors.append(FieldError("operator_ms", "out_of_range", f"a time is 0 to {limits.MAX_RTT_MS} ms"))
     refuse(errors)
-
-
-def pair_of(region: str, other: str) -> Pair:
-    return (region, other) if region < other else (other, region)
 
 
 def _of(pair: Pair) -> Q:

@@ -33,7 +33,7 @@ class RoundTrips:
 
     def replace(self, ms: Mapping[Pair, float]) -> None:
         """The whole table, each pair once."""
-        self._ms = {_ordered(a, b): value for (a, b), value in ms.items()}
+        self._ms = {pair_of(a, b): value for (a, b), value in ms.items()}
         self._named = {name for pair in self._ms for name in pair}
         self._nearness.clear()
 
@@ -43,7 +43,7 @@ class RoundTrips:
             return 0.0
         pairs = [(i + j, a, b) for i, a in self._around(asked) for j, b in self._around(region) if a != b]
         for _, a, b in sorted(pairs):  # the narrowest first
-            found = self._ms.get(_ordered(a, b))
+            found = self._ms.get(pair_of(a, b))
             if found is not None:
                 return found
         return UNKNOWN_MS
@@ -68,5 +68,6 @@ class RoundTrips:
         return [(n, name) for n, name in around if name in self._named]
 
 
-def _ordered(a: str, b: str) -> Pair:
+def pair_of(a: str, b: str) -> Pair:
+    """The form in which a pair is kept: a pair holds in both directions."""
     return (a, b) if a <= b else (b, a)

@@ -1,9 +1,11 @@
 """The table of round-trip times: what operators say, what miners measure, and what a match makes of it."""
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from access.models import Change
 from miners.models import RegionProbe, RoundTrip
@@ -15,6 +17,7 @@ from miners.services.operators import miner_disable
 from poolhub.common import clock
 from poolhub.common.errors import ValidationFailed
 from tests.miners.builders import register
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -135,3 +138,37 @@ def test_a_change_that_is_rolled_back_reaches_nobody() -> None:
         transaction.set_rollback(True)
     assert len(runtime.get_registry().roundtrips) == 0
     assert rows() == []
+
+
+def test_who_has_read_before_a_change_does_not_take_its_place_after_it(monkeypatch) -> None:
+    round_trip_set(region="eu", other="us", operator_ms=80.0)
+    reached, read, go = table._stored, threading.Event(), threading.Event()
+
+    def slowly() -> Any:
+        found = reached()
+        if not read.is_set():
+            read.set()
+            assert go.wait(10)
+        return found
+
+    def in_thread(work: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    monkeypatch.setattr(table, "_stored", slowly)
+    early = in_thread(lambda: round_trips_load(runtime.get_registry()))
+    assert read.wait(10)
+    late = in_thread(lambda: round_trip_set(region="eu", other="us", operator_ms=90.0))
+    until(lambda: RoundTrip.objects.get().operator_ms == 90.0)
+    late.join(0.2)  # time enough to come first, where nothing holds it
+    go.set()
+    early.join()
+    late.join()
+    assert between("eu", "us") == 90.0
