@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -204,10 +204,3 @@ def miners_locked(dsn: str) -> Iterator[None]:
 
 def path_of(dsn: str) -> str:
     return dsn.removeprefix("sqlite:///")
-
-
-def wait_until(condition: Callable[[], object], *, limit_s: float = 20) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)

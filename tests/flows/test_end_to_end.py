@@ -10,7 +10,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.flows.callers import AdminSession, Coordinator, Miner, Operator
-from tests.hub import LiveHub, fresh_database, fresh_redis, running_hub, wait_until
+from tests.hub import LiveHub, fresh_database, fresh_redis, running_hub
+from tests.waiting import until
 
 SECRETS = {
     "SECRET_KEY": "k3" * 25,
@@ -43,7 +44,7 @@ def test_miners_come_are_ranked_and_judged_and_leave(live_hub: LiveHub) -> None:
         assert b.post("heartbeat", {"queue_len": 0, "avg_latency_ms": 900}).status_code == 200
         # of the two whose latency is known: 1 − 0/2 and 1 − 1/2; ranks may be a second old
         want = {"flow-a": 0.5, "flow-b": 0.5, "flow-c": 1, "flow-d": 0.5}
-        wait_until(lambda: coordinator.components(region, "latency") == want)
+        until(lambda: coordinator.components(region, "latency") == want)
         # 0.40 + 0.2·0.25 + 0.2·1 + 0.15·0.5 + 0.05·0.8 = 0.765 against 0.40 + 0.2·0.5 + 0.2·0.5 + 0.115 = 0.715
         assert coordinator.ranking(region) == ["flow-a", "flow-c", "flow-b", "flow-d"]
 
@@ -57,7 +58,7 @@ def test_miners_come_are_ranked_and_judged_and_leave(live_hub: LiveHub) -> None:
         trusted = [coordinator.feedback(f"flow-done-{job}", "flow-d", "completed", latency_ms=50) for job in range(6)]
         assert trusted == [0.6, 0.666667, 0.714286, 0.75, 0.777778, 0.8]
         # its latency is the hub's own mean now, 50 ms: between c's and b's, so 1 − 1/3, and b's 1 − 2/3
-        wait_until(lambda: coordinator.components(region, "latency")["flow-d"] == 0.666667)
+        until(lambda: coordinator.components(region, "latency")["flow-d"] == 0.666667)
         # c 0.765; a 0.40 + 0.15 + 0.10 + 0.15·0.2 + 0.04 = 0.72; d 0.40 + 0 + 0.133 + 0.15·0.8 + 0.04 = 0.693;
         # b 0.40 + 0.10 + 0.067 + 0.075 + 0.04 = 0.682
         assert coordinator.ranking(region) == ["flow-c", "flow-a", "flow-d", "flow-b"]
@@ -143,7 +144,7 @@ def test_what_is_known_of_miners_outlives_the_hub(kept, tmp_path) -> None:
         assert coordinator.feedback("done", "m2", "completed", latency_ms=40) == 0.6  # 3/5
         assert coordinator.feedback("lost", "m5", "failed") == 0.333333  # 2/6
         assert miners[5].post("heartbeat", {"queue_len": 1, "avg_latency_ms": 70}).status_code == 200
-        wait_until(lambda: coordinator.components("eu", "latency")["m5"] == 1)
+        until(lambda: coordinator.components("eu", "latency")["m5"] == 1)
         before = coordinator.look("eu")
         assert [(each["miner_id"], each["price"]) for each in before["candidates"]] == [
             ("m2", 0.25),

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from poolhub import nginx, parts
 from tests.hub import ROOT, LiveHub, hub_environment
 from tests.nginx import MISSING
+from tests.waiting import until
 
 START_LIMIT_S, STOP_LIMIT_S = 90, 60
 
@@ -114,7 +115,7 @@ def both_workers(hub: RunningCluster) -> Iterator[tuple[Worker, Worker]]:
 
 def owner(port: int, peer_port: int) -> int:
     """The process that serves the connection between these two ports of loopback, all of whose bytes it has read."""
-    eventually(lambda: _inode(port, peer_port) is not None, 10, "the connection is served")
+    until(lambda: _inode(port, peer_port) is not None, 10, "the connection is served")
     wanted = f"socket:[{_inode(port, peer_port)}]"
     for file in Path("/proc").glob("[0-9]*/fd/*"):
         try:
@@ -138,13 +139,6 @@ def child_with(pid: int, word: str) -> int:
         if word in Path(f"/proc/{child}/cmdline").read_text():
             return int(child)
     raise AssertionError(f"no child of {pid} has {word} in its command")
-
-
-def eventually(condition: Callable[[], bool], limit_s: float, what: str) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, f"not within {limit_s} s: {what}"
-        time.sleep(0.01)
 
 
 def free_ports() -> parts.Ports:

@@ -8,7 +8,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.hub import ROOT
-from tests.multiprocess.cluster import Worker, both_workers, eventually, running_cluster
+from tests.multiprocess.cluster import Worker, both_workers, running_cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 PASSWORD = "correct horse battery staple"
@@ -74,8 +75,8 @@ def test_a_round_trip_set_in_the_admin_counts_in_every_process(hub, operator) ->
     hub.register("rt-1", region="rt-far", tags=["rt"])
     with both_workers(hub) as workers:
         for each in workers:
-            eventually(lambda: latency(each) == 0.25, 5, "0.5, twice as far as half of it counts")  # noqa: B023
+            until(lambda: latency(each) == 0.25, 5, "0.5, twice as far as half of it counts")  # noqa: B023
         done = send(operator, "/admin/miners/roundtrip/add/", region="rt-near", other="rt-far", operator_ms="30")
         assert "The round trip" in done.text
         for each in workers:
-            eventually(lambda: latency(each) == 0.45, 5, "30 of 300 ms taken off")  # noqa: B023
+            until(lambda: latency(each) == 0.45, 5, "30 of 300 ms taken off")  # noqa: B023

@@ -12,7 +12,8 @@ from websockets.sync.client import connect
 
 from poolhub.common import clock
 from tests.hub import ROOT
-from tests.multiprocess.cluster import child_with, eventually
+from tests.multiprocess.cluster import child_with
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 SEEN_S = 1.0  # contract, section 2
@@ -43,16 +44,16 @@ def test_a_miner_that_registers_with_one_worker_is_matched_by_the_other(cluster,
         body = {"miner_id": name, "api_key": "key-0123456789abcdef", "addr": "h:1", "region": name}
         assert here.ask("POST", "/v1/miners/register", body)[0] == 201
         assert here.candidates(name) == [name]
-        eventually(lambda: there.candidates(name) == [name], SEEN_S, "matched by the other worker")  # noqa: B023
+        until(lambda: there.candidates(name) == [name], SEEN_S, "matched by the other worker")  # noqa: B023
 
 
 def test_a_logout_with_one_worker_is_known_to_the_other(cluster, workers) -> None:
     here, there = workers
     token = cluster.register("leaver", region="leaver")
-    eventually(lambda: there.candidates("leaver") == ["leaver"], SEEN_S, "matched by the other worker")
+    until(lambda: there.candidates("leaver") == ["leaver"], SEEN_S, "matched by the other worker")
     bearer = {"Authorization": f"Bearer {token}"}
     assert here.ask("POST", "/v1/miners/logout", **bearer)[0] == 204
-    eventually(lambda: there.candidates("leaver") == [], SEEN_S, "matched no more")
+    until(lambda: there.candidates("leaver") == [], SEEN_S, "matched no more")
     assert there.ask("POST", "/v1/miners/update", {}, **bearer)[0] == 401
 
 
@@ -72,7 +73,7 @@ def test_a_heartbeat_on_a_socket_is_seen_by_the_rest_workers(cluster, workers) -
             assert json.loads(socket.recv(timeout=10))["type"] == "ack"
             for worker in workers:
                 asked = ("GET", "/v1/miners/beating")
-                eventually(
+                until(
                     lambda: json.loads(worker.ask(*asked, **cluster.admin)[1])["live"]["queue_len"] == load,  # noqa: B023
                     SEEN_S,
                     "the load is seen",
@@ -105,7 +106,7 @@ def test_a_command_reaches_the_miner_wherever_its_socket_is_and_once(cluster, wo
             assert json.loads(socket.recv(timeout=10))["type"] == "ack"
         # what is answered is written soon after; until then it would come again over the next socket
         wanted = before + 3 * (number + 1)
-        eventually(lambda: workers[0].metric("poolhub_commands_total", event="acked") >= wanted, 5, "it is written")  # noqa: B023
+        until(lambda: workers[0].metric("poolhub_commands_total", event="acked") >= wanted, 5, "it is written")  # noqa: B023
     with cluster.socket(cluster.socket_bases[0], token) as socket:
         last = command(cluster, workers[0], "resume")
         assert json.loads(socket.recv(timeout=10))["id"] == last  # the answered ones do not come again
@@ -167,11 +168,11 @@ def test_counts_add_up_over_the_processes_whoever_is_scraped(cluster, workers) -
 def test_gauges_show_what_is_and_never_what_another_worker_saw_last(cluster, workers) -> None:
     here, there = workers
     token = cluster.register("gauged", region="gauged")
-    eventually(lambda: here.metric("poolhub_miners_online", region="gauged") == 1, SEEN_S, "counted")
+    until(lambda: here.metric("poolhub_miners_online", region="gauged") == 1, SEEN_S, "counted")
     cluster.register("gauged", region="elsewhere")
     for worker in (there, here):
-        eventually(lambda: worker.metric("poolhub_miners_online", region="gauged") == 0, SEEN_S, "gone")  # noqa: B023
-        eventually(lambda: worker.metric("poolhub_miners_online", region="elsewhere") == 1, SEEN_S, "there")  # noqa: B023
+        until(lambda: worker.metric("poolhub_miners_online", region="gauged") == 0, SEEN_S, "gone")  # noqa: B023
+        until(lambda: worker.metric("poolhub_miners_online", region="elsewhere") == 1, SEEN_S, "there")  # noqa: B023
     assert token
     assert ("poolhub_registry_lag_ms", ()) in here.metrics()
 
@@ -185,7 +186,7 @@ def test_the_worker_is_seen_and_does_its_chores(cluster, workers) -> None:
 
 def test_a_process_that_starts_takes_the_snapshot_that_the_worker_makes(cluster, workers) -> None:
     cluster.register("kept", region="kept")
-    eventually(lambda: ("poolhub_snapshot_age_seconds", ()) in workers[0].metrics(), 10, "a snapshot is there")
+    until(lambda: ("poolhub_snapshot_age_seconds", ()) in workers[0].metrics(), 10, "a snapshot is there")
     assert workers[0].metrics()["poolhub_snapshot_age_seconds", ()] < 30
     told = Path(f"/proc/{child_with(cluster.process.pid, 'worker')}/environ").read_bytes().decode()
     env = dict(each.split("=", 1) for each in told.split("\0") if each)

@@ -12,8 +12,9 @@ import pytest
 
 from tests.hub import ROOT
 from tests.miners.manifests.builders import ISSUER, claims, jwks, key, signed
-from tests.multiprocess.cluster import RunningCluster, Worker, both_workers, eventually, running_cluster
+from tests.multiprocess.cluster import RunningCluster, Worker, both_workers, running_cluster
 from tests.receivers import serving
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 SEEN_S = 1.0  # contract, section 2
@@ -85,7 +86,7 @@ def keys_are_there(hub, workers) -> None:
         assert status == 200 or answer["code"] in ("unknown_key", "replayed"), answer
         return answer.get("code") != "unknown_key"
 
-    eventually(known, SOON_S, "the worker fetches the keys")
+    until(known, SOON_S, "the worker fetches the keys")
 
 
 def test_an_attestation_ends_by_itself_in_every_process(hub, workers, attested) -> None:
@@ -94,14 +95,14 @@ def test_an_attestation_ends_by_itself_in_every_process(hub, workers, attested) 
     status, answer = send(workers[0], token, manifest)
     assert status == 200, answer
     assert workers[0].match(requirements={"attested": True}, hints={"region": "ends"})["eligible"] == 1
-    eventually(lambda: attested("ends") == [["ends"]] * 4, SEEN_S, "attested in every process")
-    until = time.time() + 4
+    until(lambda: attested("ends") == [["ends"]] * 4, SEEN_S, "attested in every process")
+    over_at = time.time() + 4
     # what it claims meanwhile is for later
     body = {"capabilities": ["own"]}
     assert workers[1].ask("POST", "/v1/miners/update", body, Authorization=f"Bearer {token}")[0] == 200
     assert attested("ends") == [["ends"]] * 4
-    eventually(lambda: attested("ends") == [[]] * 4, 4 + SEEN_S, "over in every process")
-    assert time.time() < until + SEEN_S
+    until(lambda: attested("ends") == [[]] * 4, 4 + SEEN_S, "over in every process")
+    assert time.time() < over_at + SEEN_S
     wanted = {"requirements": {"capabilities_all": ["own"]}, "hints": {"region": "ends"}}
     assert [worker.match(**wanted)["eligible"] for worker in workers] == [1, 1]
     assert [
@@ -114,9 +115,9 @@ def test_a_revocation_holds_at_once_in_every_process_and_no_process_takes_the_ma
 ) -> None:
     token, manifest = hub.register("revoked", region="revoked"), fresh("revoked")
     assert send(workers[0], token, manifest)[0] == 200
-    eventually(lambda: attested("revoked") == [["revoked"]] * 4, SEEN_S, "attested in every process")
+    until(lambda: attested("revoked") == [["revoked"]] * 4, SEEN_S, "attested in every process")
     manage(hub, "manifest_revoke(manifest=Manifest.objects.select_related('miner', 'issuer').get(jti='revoked'))")
-    eventually(lambda: attested("revoked") == [[]] * 4, SEEN_S, "revoked in every process")
+    until(lambda: attested("revoked") == [[]] * 4, SEEN_S, "revoked in every process")
     for worker in workers:
         assert send(worker, token, manifest)[1]["code"] == "revoked"
 

@@ -11,7 +11,8 @@ import pytest
 
 from market.runtime import LOOK_S
 from tests.hub import ROOT, sql
-from tests.multiprocess.cluster import both_workers, eventually, running_cluster
+from tests.multiprocess.cluster import both_workers, running_cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 PASSWORD = "correct horse battery staple"
@@ -70,13 +71,13 @@ def test_a_market_price_that_one_process_takes_in_is_in_the_matches_of_the_other
     hub.register("priced", region="priced", gpu_name="NVIDIA GeForce RTX 4090", price_token_per_ksec=1)
     manage(hub, "sync_prices", "--all")  # a process that ends: the others look by themselves
     for worker in workers:
-        eventually(lambda: ratio(worker, hub) == 2.0, LOOK_S + 10, "the price of another process")  # noqa: B023
+        until(lambda: ratio(worker, hub) == 2.0, LOOK_S + 10, "the price of another process")  # noqa: B023
         assert taken(worker, 1.9) == []
         assert taken(worker, 2) == ["priced"]
     tell(folder, 1)
     fetch_now(hub, workers[0])
     for worker in workers:
-        eventually(lambda: ratio(worker, hub) == 1.0, 3, "told over the bus")  # noqa: B023
+        until(lambda: ratio(worker, hub) == 1.0, 3, "told over the bus")  # noqa: B023
         assert taken(worker, 1.9) == ["priced"]
 
 
@@ -113,7 +114,7 @@ def fetch_now(hub, worker) -> None:
 def test_a_standing_is_added_up_over_all_processes(hub, workers) -> None:
     token = hub.register("standing", region="standing", max_parallel=9)
     for worker in workers:
-        eventually(lambda: worker.candidates("standing") == ["standing"], 5, "matched")  # noqa: B023
+        until(lambda: worker.candidates("standing") == ["standing"], 5, "matched")  # noqa: B023
     for number, worker in enumerate([workers[0]] * 3 + [workers[1]] * 2):
         worker.match(job_id=f"standing-{number}", hints={"region": "standing"}, dry_run=False)
         worker.match(job_id=f"elsewhere-{number}", hints={"region": "elsewhere"}, dry_run=False)
@@ -121,7 +122,7 @@ def test_a_standing_is_added_up_over_all_processes(hub, workers) -> None:
     def told() -> Any:
         return json.loads(workers[1].ask("GET", "/v1/miners/standing", Authorization=f"Bearer {token}")[1])
 
-    eventually(lambda: told()["considered"] == 10, 40, "what both processes counted")
+    until(lambda: told()["considered"] == 10, 40, "what both processes counted")
     found = told()
     assert (found["eligible"], found["offered"], found["first"]) == (5, 5, 5)
     assert found["rejected"] == {"region": 5}

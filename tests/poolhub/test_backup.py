@@ -24,7 +24,8 @@ from redis import Redis
 
 from tests.docs.pages import FENCE, section
 from tests.hub import ROOT as CODE
-from tests.hub import LiveHub, fresh_database, fresh_redis, running_hub, wait_until
+from tests.hub import LiveHub, fresh_database, fresh_redis, running_hub
+from tests.waiting import until
 
 OPERATING = Path("docs/operating.md")
 ON_POSTGRESQL = bool(os.environ.get("TEST_DB_DSN"))
@@ -144,12 +145,12 @@ def test_a_restored_hub_has_all_that_was_acknowledged_before_the_backup(folder) 
         journal.reserve()
         override(hub, journal.miners[:3])
         with at_work(journal):
-            wait_until(lambda: len(journal.told) >= 25)
+            until(lambda: len(journal.told) >= 25)
             miners, told, reserved = list(journal.miners), list(journal.told), list(journal.reserved)
             before = {miner_id: miner(hub, miner_id) for miner_id in miners[:20]}
             run(f"Back up {STORAGE}", folder)
             during = len(journal.told)
-            wait_until(lambda: len(journal.told) > during)
+            until(lambda: len(journal.told) > during)
         lost = journal.told[-1]
     if not ON_POSTGRESQL:
         (folder / "poolhub.sqlite3").write_bytes(b"the disk is broken")

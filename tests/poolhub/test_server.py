@@ -14,8 +14,9 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from tests.hub import ROOT, LiveHub, free_port, fresh_database, hub_environment, wait_until
+from tests.hub import ROOT, LiveHub, free_port, fresh_database, hub_environment
 from tests.poolhub.clients import HEARTBEAT, beat, close_code, open_socket, register
+from tests.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -57,7 +58,7 @@ def test_a_client_that_floods_a_socket_nobody_reads_is_slowed_down(slow_server) 
             seen.append(sent)
             return len(seen) > 30 and seen[-30] == seen[-1]
 
-        wait_until(stands_still)
+        until(stands_still)
         assert 64 <= sent < number / 4
         assert resident(process) - before < 40_000_000
         assert httpx.get(f"http://127.0.0.1:{port}/go").status_code == 200
@@ -80,7 +81,7 @@ def test_a_consumer_waits_for_a_client_that_does_not_read(slow_server) -> None:
             seen.append(int(httpx.get(f"http://127.0.0.1:{port}/sent").text))
             return len(seen) > 30 and seen[-30] == seen[-1] > 0
 
-        wait_until(stands_still)
+        until(stands_still)
         assert seen[-1] < number / 2
         assert resident(process) - before < 20_000_000
         for _ in range(number):

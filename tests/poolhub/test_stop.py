@@ -10,9 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.hub import LiveHub, miners_locked, sql, wait_until
+from tests.hub import LiveHub, miners_locked, sql
 from tests.poolhub.clients import HEARTBEAT, beat, close_code, is_refused, open_socket, posts_begun, register
 from tests.raw import CHUNK, connected, head, is_closed, read_answer
+from tests.waiting import until
 
 LARGE = "/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js.map"  # more than the system takes at once
 
@@ -58,9 +59,9 @@ def test_a_stop_lets_requests_under_way_finish(start_hub: Callable[..., LiveHub]
         with miners_locked(hub.env["DB_DSN"]):
             before = posts_begun(hub)
             registering = pool.submit(register, hub, "slow")
-            wait_until(lambda: posts_begun(hub) > before)
+            until(lambda: posts_begun(hub) > before)
             hub.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: is_refused(hub))
+            until(lambda: is_refused(hub))
             assert is_closed(idle)
             assert hub.process.poll() is None
         assert registering.result(20)

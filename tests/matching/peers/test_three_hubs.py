@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from matching.peers import asking
-from tests.hub import ROOT, LiveHub, free_port, running_hub, wait_until
+from tests.hub import ROOT, LiveHub, free_port, running_hub
+from tests.waiting import until
 
 pytestmark = pytest.mark.once
 
@@ -154,7 +155,7 @@ def hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Three]:
 
 @pytest.fixture(autouse=True)
 def all_answer(hubs: Three) -> None:
-    wait_until(lambda: set(hubs.statuses().values()) == {"ok"})
+    until(lambda: set(hubs.statuses().values()) == {"ok"})
 
 
 def test_the_answer_is_of_all_three_and_nobody_asks_in_a_circle(hubs) -> None:
@@ -205,5 +206,5 @@ def test_one_that_has_stopped_is_told_and_comes_back_by_itself(hubs) -> None:
     assert answer["peers"]["asia"]["status"] == "failed"
     assert hubs.health()["asia"] == "down"
     hubs.start_again("asia")
-    wait_until(lambda: hubs.statuses()["asia"] == "ok", limit_s=60)
+    until(lambda: hubs.statuses()["asia"] == "ok", limit_s=60)
     assert ids(hubs.match()) == ALL

@@ -15,8 +15,8 @@ from matching.models import MatchRecord
 from matching.records import records
 from poolhub.common.metrics import MATCH_REQUESTS, STREAM_RANKINGS
 from tests.matching.builders import SECRET, add, match, own, tokens
-from tests.miners.registry.replicas import wait_until
 from tests.miners.sockets import Socket
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -291,7 +291,7 @@ def test_a_slow_reader_gets_the_newest_state_and_nothing_waits_for_it_but_that()
         for turn in range(8):
             before = STREAM_RANKINGS._value.get()
             await there(add, f"b{turn}", price=tokens(0.4 - turn / 100))
-            assert await there(wait_until, lambda: STREAM_RANKINGS._value.get() > before)  # noqa: B023
+            await there(until, lambda: STREAM_RANKINGS._value.get() > before)  # noqa: B023
         assert len(taken) == 1
         go.set()
         told = await stream.receive()

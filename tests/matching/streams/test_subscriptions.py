@@ -17,7 +17,7 @@ from miners.registry.runtime import get_registry
 from poolhub.common import clock
 from poolhub.common.metrics import STREAM_RANKINGS
 from tests.matching.builders import add, report, tokens
-from tests.miners.registry.replicas import wait_until
+from tests.waiting import until
 
 LIMIT_S = 10.0
 
@@ -107,12 +107,12 @@ def test_only_what_it_could_take_has_a_subscription_ranked_again(standing, monke
     assert other.next() == ["b"]
     before = rankings()
     report("b", queue_len=1)
-    assert wait_until(lambda: rankings() == before + 1)  # the other one
+    until(lambda: rankings() == before + 1)  # the other one
     report("c", queue_len=1)
     assert told.nothing()
     assert rankings() == before + 1
     report("a", queue_len=1)
-    assert wait_until(lambda: rankings() == before + 2)
+    until(lambda: rankings() == before + 2)
     add("c", region="eu", capabilities=("llama",))
     assert set(told.next()) == {"a", "c"}
     add("a", region="eu")  # whom it took before
@@ -133,7 +133,7 @@ def test_parts_of_the_score_that_drift_are_looked_at_again_after_a_while(standin
     told = Told(standing)
     assert told.next() == []
     before = rankings()
-    assert wait_until(lambda: rankings() >= before + 3)
+    until(lambda: rankings() >= before + 3)
 
 
 def test_updates_come_at_most_every_period_and_the_newest_in_the_end(standing) -> None:
@@ -211,4 +211,4 @@ def test_after_any_changes_every_subscriber_has_what_a_match_would_answer(standi
             ]
         return all(newest.get(i) == [c.miner_id for c in result.candidates] for i, result in enumerate(wanted))
 
-    assert wait_until(agree)
+    until(agree)

@@ -1,7 +1,6 @@
 """Registries that hear of each other, and a digest that tells whether they agree."""
 
 import hashlib
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -11,12 +10,12 @@ from miners.registry.bus import Bus
 from miners.registry.merging import TIMED
 from miners.registry.store import Registry
 from tests.miners.registry.builders import empty, row
+from tests.waiting import until
 
 COMPARED = (
     *TIMED, *(f"{name}_at" for name in TIMED), "own", "own_then", "foreign", "latency", "last_seen", "since", "f_load",
     "f_state", "eta_ms", "u_eta",
 )  # fmt: skip
-LIMIT_S = 10.0
 
 
 def pool(count: int, *, now: float) -> Registry:
@@ -48,17 +47,8 @@ def differing(*registries: Registry) -> set[str]:
     return {name for name in first for other in others if other[name] != first[name]}
 
 
-def wait_until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> bool:
-    end = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
-
-
 def agree(*registries: Registry) -> bool:
-    return wait_until(lambda: not differing(*registries))
+    return until(lambda: not differing(*registries))
 
 
 def bus_of(registry: Registry, url: str, recover: Callable[[], object] = lambda: None) -> Bus:

@@ -14,7 +14,8 @@ from miners.registry.bus import EVENTS, REPORTS, Bus
 from miners.registry.records import Report
 from miners.registry.store import Registry
 from tests.hub import free_port
-from tests.miners.registry.replicas import agree, differing, join, pool, wait_until
+from tests.miners.registry.replicas import agree, differing, join, pool
+from tests.waiting import until
 
 pytestmark = pytest.mark.pure
 
@@ -74,16 +75,16 @@ def test_a_lost_batch_shows_as_a_difference(processes, monkeypatch) -> None:
     assert agree(one, two)
     monkeypatch.setattr(two, "merge", lambda batch: batch["pk"][:0])
     heartbeats(one, 50, seed=1)
-    assert wait_until(lambda: not one.outbox)
+    until(lambda: not one.outbox)
     heard = other._heard[bus.writer][0]
-    assert wait_until(lambda: other._heard[bus.writer][0] > heard)
+    until(lambda: other._heard[bus.writer][0] > heard)
     assert "queue_len" in differing(one, two)
 
 
 def test_a_gap_in_the_stream_is_seen_and_mended(processes, url) -> None:
     """A process is stopped while the stream is trimmed past its position: Redis itself says nothing about that."""
     (one, bus), (two, _), (three, paused) = processes
-    assert wait_until(lambda: paused._heard.get(bus.writer, [0, 0])[0])
+    until(lambda: paused._heard.get(bus.writer, [0, 0])[0])
     paused._stop.set()
     for thread in paused._threads:
         thread.join()
@@ -106,10 +107,10 @@ def test_what_is_missed_right_after_a_call_for_state_is_called_for_too(processes
         return sum(int(fields[b"w"]) == bus.writer and fields[b"k"] == b"resend" for _, fields in events)
 
     bus._catch_up()
-    assert wait_until(lambda: calls() == 2)  # the first was at its start
+    until(lambda: calls() == 2)  # the first was at its start
     bus._catch_up()
     bus._catch_up()
-    assert wait_until(lambda: calls() == 3)
+    until(lambda: calls() == 3)
 
 
 def test_an_emptied_redis_costs_nothing(processes, url) -> None:
@@ -136,10 +137,10 @@ def test_redis_away_changes_nothing_here_and_catches_up_on_its_return() -> None:
         heartbeats(one, 100, seed=1)
         heartbeats(two, 100, seed=2)
         assert one.get("m00001", now=time.time()) is not None
-        assert wait_until(lambda: buses[1].lag_ms() > 600)
+        until(lambda: buses[1].lag_ms() > 600)
         with ValkeyServer(port=port):
             assert agree(one, two)
-            assert wait_until(lambda: buses[1].lag_ms() < 500)
+            until(lambda: buses[1].lag_ms() < 500)
             for bus in buses:
                 bus.stop()
 
@@ -151,7 +152,7 @@ def test_events_come_in_their_order_and_before_the_reports_that_follow_them(proc
     for i in range(1500):  # more than one read takes
         bus.publish("note", b"%d" % i)
     one.report("m00001", Report(at=time.time(), queue_len=4))
-    assert wait_until(lambda: two.get("m00001", now=time.time()).live.queue_len == 4)
+    until(lambda: two.get("m00001", now=time.time()).live.queue_len == 4)
     assert heard == [b"%d" % i for i in range(1500)]
 
 
@@ -181,11 +182,9 @@ def test_a_missed_event_has_the_database_asked(url) -> None:
     one, two = pool(3, now=now), pool(3, now=now)
     writer, reader = join(one, url), join(two, url, recover=lambda: asked.append(time.monotonic()))
     writer.publish("note", b"1")
-    assert wait_until(
-        lambda: reader._heard.get(writer.writer, [0, 0])[1] == 2
-    )  # the note, and the call for state at its start
+    until(lambda: reader._heard.get(writer.writer, [0, 0])[1] == 2)  # the note, and the call for state at its start
     writer._told += 1  # one that never reached the stream
-    assert wait_until(lambda: asked)
+    until(lambda: asked)
     for bus in (writer, reader):
         bus.stop()
 

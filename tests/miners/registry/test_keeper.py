@@ -17,7 +17,8 @@ from miners.registry.records import Report
 from miners.registry.store import Registry
 from tests.hub import free_port
 from tests.miners.registry.builders import empty, row
-from tests.miners.registry.replicas import agree, differing, join, pool, wait_until
+from tests.miners.registry.replicas import agree, differing, join, pool
+from tests.waiting import until
 
 pytestmark = pytest.mark.pure
 
@@ -69,8 +70,8 @@ def start(server, redis) -> Iterator:
             ticks = Ticks()
             client = stack.enter_context(Redis.from_url(server.connection_url))
             process = Process(registry, bus, Maker(bus, client, ticks), ticks)
-            assert wait_until(lambda: bus._epoch and b"0-0" not in bus._positions.values())
-            assert wait_until(lambda: process.make() or redis.get(LEASE) is not None)
+            until(lambda: bus._epoch and b"0-0" not in bus._positions.values())
+            until(lambda: process.make() or redis.get(LEASE) is not None)
             return process
 
         yield started
@@ -180,14 +181,14 @@ def test_it_is_refused_where_the_streams_do_not_reach_back_to_it(start, redis, c
     process = start()
     for stream in (REPORTS, EVENTS):
         process.bus.publish("note", b"")
-        assert wait_until(lambda: not process.bus._events)
+        until(lambda: not process.bus._events)
         assert process.make()
         assert taken(redis) is not None
         place = process.bus._positions[stream]
         redis.xadd(stream, {b"b": b"", b"w": 1, b"n": 1, b"k": b"note", b"p": b""})
         redis.xtrim(stream, minid=int(place.partition(b"-")[0]) + 1, approximate=False)
         assert "do not reach back" in refused(redis, caplog)
-        assert wait_until(lambda stream=stream, place=place: process.bus._positions[stream] != place)
+        until(lambda stream=stream, place=place: process.bus._positions[stream] != place)
 
 
 def test_it_is_refused_where_redis_has_lost_the_streams(start, redis, caplog) -> None:
@@ -232,7 +233,7 @@ def test_who_takes_it_goes_on_without_a_gap(start, redis, server) -> None:
     assert one.make()
     for pk in range(1, 100):
         one.registry.report(f"m{pk:05}", Report(at=time.time(), queue_len=pk % 5))
-    assert wait_until(lambda: not one.registry.outbox)
+    until(lambda: not one.registry.outbox)
     asked = redis.xlen(EVENTS)
     registry = empty()
     head = keeper.take(registry, redis, now=time.time())
