@@ -15,6 +15,7 @@ import msgspec
 
 RECEIVE = 1 << 18
 LENGTH = b"content-length:"
+PATIENCE_NS = 60_000_000_000
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -76,7 +77,9 @@ def run(order: Order) -> Told:
         for each in connections:
             each.send(next(requests))
         until = begun + int(order.seconds * 1e9)
-        while time.perf_counter_ns() < until:
+        while (now := time.perf_counter_ns()) < until or not latencies:  # one answer, however busy the machine
+            if now > until + PATIENCE_NS:
+                raise Wrong("not one answer")
             for key, _ in selector.select(1.0):
                 answer = key.data.answer()
                 if answer is not None:

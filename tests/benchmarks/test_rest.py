@@ -1,6 +1,7 @@
 """The benchmark over a real server: a short run, its client, its jobs and its sums."""
 
 import json
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks import rest
 from benchmarks.rest import BARE, BATCH, DIFFERENT, EMPTY, LARGE, MATCH, SAME, SMALL, Turns
+from benchmarks.serving import client
 from benchmarks.serving.client import Connection, Order, Wrong, run
 from benchmarks.serving.jobs import SETS, Jobs, different
 from matching.serializers import MatchRequest
@@ -75,6 +77,18 @@ def test_an_answer_that_is_no_success_or_lacks_what_it_must_hold_ends_the_run() 
         run(order(port, holds=b"candidates"))
     with answering(PLAIN.replace(b"200 OK", b"503 No")) as port, pytest.raises(Wrong):
         run(order(port))
+
+
+def test_a_turn_lasts_until_the_first_answer() -> None:
+    with answering(PLAIN) as port:
+        told = run(msgspec.structs.replace(order(port), seconds=0.0))
+    assert len(told.latencies_us) >= 1
+
+
+def test_a_server_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PATIENCE_NS", 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Wrong, match="not one answer"):
+        run(order(silent.getsockname()[1]))
 
 
 def test_a_server_that_hangs_up_is_told() -> None:
