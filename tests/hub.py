@@ -100,6 +100,13 @@ def migrate(env: dict[str, str]) -> None:
     )
 
 
+def is_migrated(dsn: str) -> bool:
+    try:
+        return bool(sql(dsn, "SELECT 1 FROM django_migrations LIMIT 1"))
+    except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+        return False
+
+
 def dsn_of(parts: dict[str, object], name: str) -> str:
     query = "&".join(f"{key}={parts[key]}" for key in ("host", "port", "user", "password") if parts.get(key))
     return f"postgresql:///{name}?{query}"
@@ -138,7 +145,7 @@ def running_hub(folder: Path, **changes: str) -> Iterator[LiveHub]:
     with fresh_database(migrated="DB_DSN" not in changes) as dsn:
         port = int(changes.get("POOLHUB_PORT") or free_port())
         env = hub_environment(dsn, port, **changes)
-        if "DB_DSN" in changes:
+        if not is_migrated(env["DB_DSN"]):
             migrate(env)
         manage = [sys.executable, str(ROOT / "manage.py")]
         log = folder / f"hub-{port}.log"

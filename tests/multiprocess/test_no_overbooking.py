@@ -96,8 +96,8 @@ def race(
 @contextmanager
 def hub_environment(server: ValkeyServer) -> Iterator[dict[str, str]]:
     """For processes of one hub, with a database of their own."""
-    with fresh_database() as dsn:
-        env = {
+    with fresh_database(migrated=True) as dsn:
+        yield {
             **os.environ,
             "TEST_DB_DSN": dsn,
             "TEST_REDIS_URL": f"redis://127.0.0.1:{server._desired_port}/0",
@@ -106,10 +106,6 @@ def hub_environment(server: ValkeyServer) -> Iterator[dict[str, str]]:
             "HEARTBEAT_GRACE_SEC": "86400",
             "MATCH_RECORD_SAMPLE": "0",
         }
-        subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"], env=env, check=True, timeout=120
-        )
-        yield env
 
 
 def read(folder: Path) -> Iterator[Held]:

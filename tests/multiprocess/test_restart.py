@@ -14,7 +14,7 @@ from tests.hub import LiveHub, fresh_database, fresh_redis
 @pytest.fixture
 def begin(start_hub) -> Iterator[Callable[[], LiveHub]]:
     """One hub after another on the same storage."""
-    with fresh_database() as dsn:
+    with fresh_database(migrated=True) as dsn:
         pepper = secrets.token_urlsafe(32)
         where = {"DB_DSN": dsn, "REDIS_URL": fresh_redis(), "API_KEY_PEPPER": pepper, "SOFT_HOLD_MS": "0"}
         begun: list[LiveHub] = []

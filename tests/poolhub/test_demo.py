@@ -19,6 +19,7 @@ from django.contrib.auth.models import User
 from poolhub import demo, envfile
 from tests.hub import ROOT, free_port, fresh_database, fresh_redis, sql
 
+pytestmark = pytest.mark.once
 MINERS = 5
 
 

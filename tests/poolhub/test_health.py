@@ -197,7 +197,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
             hub = stack.enter_context(running_hub(tmp_path, DB_DSN=f"sqlite:///{folder}/hub.sqlite3", REDIS_URL=url))
             yield Parts(hub, folder, redis)
             return
-        at = conninfo_to_dict(stack.enter_context(fresh_database()))
+        at = conninfo_to_dict(stack.enter_context(fresh_database(migrated=True)))
         host, port = str(at.get("host") or "127.0.0.1"), int(str(at.get("port") or 5432))
         target = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
         between = stack.enter_context(proxy(target))

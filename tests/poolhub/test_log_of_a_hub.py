@@ -99,7 +99,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             "REDIS_URL": f"redis://:{quote(REDIS_PASSWORD, safe='')}@127.0.0.1:{port}/0",
         }
         if os.environ.get("TEST_DB_DSN"):
-            at = conninfo_to_dict(stack.enter_context(fresh_database()))
+            at = conninfo_to_dict(stack.enter_context(fresh_database(migrated=True)))
             changes["DB_DSN"] = dsn_of({**at, "password": quote(DB_PASSWORD, safe="")}, str(at["dbname"]))
         found = Told(stack.enter_context(running_hub(tmp_path_factory.mktemp("log"), **changes)))
         hub = found.hub

@@ -251,7 +251,7 @@ def assert_same(found: MatchResult, wanted: MatchResult) -> None:
 
 
 def test_a_random_history_agrees_with_the_model() -> None:
-    run_state_machine_as_test(History, settings=effort(60, 40))
+    run_state_machine_as_test(History, settings=effort(40, 40))
 
 
 @pytest.mark.parametrize("share", [0, 10**9], ids=["gathered", "scanned"])
@@ -269,7 +269,7 @@ def test_it_agrees_on_the_ways_that_large_pools_take(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bitmaps, "FEW_WORDS", 0)
     monkeypatch.setattr(terms, "SPARSE_MIN", 4)
     monkeypatch.setattr(ranges, "MAX_BOUNDARIES", 3)
-    run_state_machine_as_test(History, settings=effort(30, 40))
+    run_state_machine_as_test(History, settings=effort(20, 40))
 
 
 def test_the_constraints_are_those_of_the_contract_in_its_order() -> None:
