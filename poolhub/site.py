@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern, path
 from unfold.dataclasses import SearchResult
 from unfold.sites import UnfoldAdminSite
@@ -16,6 +16,7 @@ from unfold.sites import UnfoldAdminSite
 from access.audit import Via, acting, actor_of
 from poolhub import navigation
 from poolhub.common import codec
+from poolhub.common.text import visible_page
 from poolhub.dashboard import snapshot
 
 MAY_SEE = "miners.view_miner"
@@ -39,12 +40,20 @@ class HubSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no types
         return [path("dashboard.json", self.admin_view(self.dashboard), name="dashboard"), *super().get_urls()]
 
     def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:
-        """As Django's; what it changes is logged as the user's, with the form's field `reason`."""
+        """As Django's; what it changes is logged as the user's, with the form's field `reason`.
+
+        Whatever text a page shows, Django's own pages included, nothing in it hides or turns the direction of others.
+        """
 
         @wraps(view)
         def audited(request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
             with acting(actor_of(request, via=Via.ADMIN, reason=request.POST.get("reason", ""))):
-                return view(request, *args, **options)
+                response = view(request, *args, **options)
+            if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
+                response.add_post_render_callback(_show_all)
+            else:
+                _show_all(response)
+            return response
 
         checked: Callable[..., HttpResponse] = super().admin_view(audited, cacheable)
         return checked
@@ -79,3 +88,12 @@ class HubSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no types
 
 def _may_see(request: HttpRequest) -> bool:
     return cast("User", request.user).has_perm(MAY_SEE)
+
+
+def _show_all(response: HttpResponse) -> None:
+    if response.streaming or not response.headers.get("Content-Type", "").startswith("text/html"):
+        return
+    html = response.content.decode(response.charset)
+    shown = visible_page(html)
+    if shown is not html:
+        response.content = shown.encode(response.charset)

@@ -1,8 +1,11 @@
 """Text of strangers, made safe to look at."""
 
+import sys
+import unicodedata
+
 import pytest
 
-from poolhub.common.text import visible
+from poolhub.common.text import BLANK, visible, visible_page
 
 pytestmark = pytest.mark.once
 
@@ -30,3 +33,24 @@ def test_what_can_be_seen_stays(text) -> None:
 )
 def test_what_hides_is_shown_as_its_code(text, want) -> None:
     assert visible(text) == want
+
+
+def test_in_the_text_of_a_page_what_hides_is_shown_and_the_rest_stays() -> None:
+    page = '<p title="a\u202eb">a\u202eb \u00a0&lt;b&gt;</p>\n<textarea>c\u200b</textarea>d\u200b'
+    shown = '<p title="a\u202eb">a\\u202eb \u00a0&lt;b&gt;</p>\n<textarea>c\u200b</textarea>d\\u200b'
+    assert visible_page(page) == shown
+
+
+def test_of_a_page_every_character_that_hides_or_turns_is_known() -> None:
+    hides = {
+        char
+        for char in map(chr, range(sys.maxunicode + 1))
+        if (unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") or char in BLANK) and char not in "\t\n\f\r"
+    }
+    assert {char for char in hides if visible_page(char) == char} == set()
+    assert all(visible_page(char) == char for char in "\t\n\f\r\u00a0aש日🙂")
+
+
+def test_a_page_with_nothing_of_it_is_the_same_object() -> None:
+    page = "<p>Größe\u00a0שלום</p>"
+    assert visible_page(page) is page
