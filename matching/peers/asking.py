@@ -2,7 +2,8 @@
 
 Promises. Nobody waits longer than the deadline, whatever a peer does. A peer that failed is left alone, each time for
 longer, and then asked by one caller until it answers again. A redirect is not followed, and no more of an answer is
-read than MAX_ANSWER_BYTES. Each process learns by itself which peers answer.
+read than MAX_ANSWER_BYTES. An address that is not public is not connected to unless OUTBOUND_ALLOW names it. Each
+process learns by itself which peers answer.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from poolhub.common import codec
 from poolhub.common.breaker import Breaker
 from poolhub.common.errors import HubError
 from poolhub.common.metrics import PEER_LATENCY, PEER_REQUESTS
+from poolhub.common.outbound import AsyncTransport
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +138,12 @@ class Peers:
 
     async def _post(self, peer: Peer, sent: bytes) -> bytes:
         if self._client is None:  # here, for it belongs to this loop
-            self._client = httpx.AsyncClient(timeout=CLIENT_LIMIT_S, follow_redirects=False, trust_env=False)
+            self._client = httpx.AsyncClient(
+                timeout=CLIENT_LIMIT_S,
+                follow_redirects=False,
+                trust_env=False,
+                transport=AsyncTransport(connections=100),
+            )
         read = bytearray()
         async with self._client.stream("POST", peer.url + ROUTE, content=sent, headers=self._headers) as response:
             if response.status_code != httpx.codes.OK:

@@ -1,14 +1,17 @@
-"""Requests that the hub itself makes: to receivers of settlements, and to price feeds.
+"""Requests that the hub itself makes: to receivers of settlements, price feeds, keys of issuers, and peer hubs.
 
 Promises. A request ends within its time limit, whatever the other side does (a name's resolution is bounded by the
 system's resolver alone). It reaches public addresses, and of others only those that OUTBOUND_ALLOW names: each address
 is looked at as it is connected to, so that a name which resolves to something else a moment later gains nothing.
 Redirects are not followed, proxies of the environment are not used, and no more of an answer is read than allowed.
+For the last three, and the time limit, whoever uses AsyncTransport sees to them.
 """
 
+import asyncio
 import socket
+import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -48,6 +51,8 @@ def is_allowed(address: str, networks: Sequence[Network]) -> bool:
     parsed = _inner(ip_address(address))
     if any(parsed in network for network in networks):
         return True
+    if isinstance(parsed, IPv6Address) and parsed.is_site_local:  # private, though ipaddress takes it for global
+        return False
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified)
 
 
@@ -128,11 +133,24 @@ class _Transport(httpx.HTTPTransport):
 
     def __init__(self, connections: int) -> None:
         super().__init__(trust_env=False)
-        context = httpx.create_ssl_context(trust_env=True)  # SSL_CERT_FILE names the system's own authorities
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
-            ssl_context=context, max_connections=connections, network_backend=_Backend()
+            ssl_context=_trust(), max_connections=connections, network_backend=_Backend()
         )
+
+
+class AsyncTransport(httpx.AsyncHTTPTransport):
+    """For an httpx.AsyncClient: connections that look at addresses. Belongs to one event loop."""
+
+    def __init__(self, *, connections: int = 10) -> None:
+        super().__init__(trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=_trust(), max_connections=connections, network_backend=_AsyncBackend()
+        )
+
+
+def _trust() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=True)  # SSL_CERT_FILE names the system's own authorities
 
 
 class _Backend(httpcore.NetworkBackend):
@@ -149,12 +167,28 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """To the first address that may be reached and answers."""
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in _addresses(host, port):
-            if not is_allowed(address, settings.OUTBOUND_ALLOW):
-                failure = _Refused(f"{host} is {address}, which is no public address: OUTBOUND_ALLOW does not name it")
-                continue
+        for address in _allowed(host, _addresses(host, port)):
             try:
                 return _Stream(self._plain.connect_tcp(address, port, timeout=_left()))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+
+class _AsyncBackend(httpcore.AnyIOBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's name
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """To the first address that may be reached and answers."""
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in _allowed(host, await asyncio.to_thread(_addresses, host, port)):
+            try:
+                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -190,6 +224,14 @@ def _addresses(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"{host} has no address: {error}") from error
     return list(dict.fromkeys(str(each[4][0]).partition("%")[0] for each in found))
+
+
+def _allowed(host: str, addresses: Sequence[str]) -> list[str]:
+    """Those that may be reached; _Refused where there are only others."""
+    found = [address for address in addresses if is_allowed(address, settings.OUTBOUND_ALLOW)]
+    if addresses and not found:
+        raise _Refused(f"{host} is {addresses[0]}, which is no public address: OUTBOUND_ALLOW does not name it")
+    return found
 
 
 def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -1,11 +1,13 @@
 """Peer hubs that answer, and all the ways in which they don't; each is a real HTTP server."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.hub import free_port
 pytestmark = pytest.mark.pure
 
 SECRET = "a-secret-between-the-hubs"
+LOOPBACK = (ip_network("127.0.0.0/8"),)
 DEADLINE_S = 0.4
 ANSWER = {
     "job_id": "j", "explain": "x", "considered": 3, "eligible": 2, "rejected": {"region": 1},
@@ -67,6 +70,11 @@ def serving(act: Act, asked: list[tuple[dict[str, str], Any]] | None = None) -> 
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def loopback_allowed(settings) -> None:
+    settings.OUTBOUND_ALLOW = LOOPBACK
 
 
 @pytest.fixture
@@ -165,6 +173,19 @@ def test_one_that_fails_costs_its_own_candidates_alone_and_no_more_than_the_dead
 
 def test_nobody_there_is_a_failure_like_any_other(start) -> None:
     assert start(gone=f"http://127.0.0.1:{free_port()}").ask(requests(), deadline_s=5)["gone"].outcome == "failed"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"])
+def test_a_private_address_is_not_connected_to_unless_the_operator_allows_it(start, settings, host) -> None:
+    settings.OUTBOUND_ALLOW = ()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(0.05)
+        asked = start(us=f"http://{host}:{listening.getsockname()[1]}").ask(requests(), deadline_s=5)
+        assert asked["us"].outcome == "failed"
+        with pytest.raises(TimeoutError):
+            listening.accept()
 
 
 def test_one_that_failed_is_left_alone_and_asked_again_later(start, caplog) -> None:
