@@ -85,15 +85,21 @@ class KeyOwners:
         self._lock = threading.Lock()
         self._found: OrderedDict[tuple[str, str | None], tuple[str, float]] = OrderedDict()
 
-    def find(self, api_key: str, named: str | None, *, now: float) -> str | None:
-        """The key's miner; of several with one key the one that is named, None where none is."""
+    def seen(self, api_key: str, named: str | None, *, now: float) -> str | None:
+        """The key's miner, where this process has found it before."""
         api_key_hash = hash_api_key(api_key)
-        registry = get_registry()
         with self._lock:
             owner, read_at = self._found.get((api_key_hash, named), (None, 0.0))
         fresh = 0 <= now - read_at < OWNER_MAX_AGE_S
-        if owner is not None and fresh and registry.key_tag_of(owner) == key_tag(api_key_hash):
+        return owner if fresh and owner and get_registry().key_tag_of(owner) == key_tag(api_key_hash) else None
+
+    def find(self, api_key: str, named: str | None, *, now: float) -> str | None:
+        """The key's miner; of several with one key the one that is named, None where none is."""
+        owner = self.seen(api_key, named, now=now)
+        if owner is not None:
             return owner
+        api_key_hash = hash_api_key(api_key)
+        registry = get_registry()
         owner = self._read(api_key_hash, named)
         if owner is None:
             return None

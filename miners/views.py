@@ -1,5 +1,6 @@
 """Routes of api.md §3 and §8: read the request, call one service, answer."""
 
+from contextlib import nullcontext
 from typing import ClassVar
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from rest_framework.request import Request
 from structlog.contextvars import bind_contextvars
 
 from access.audit import Via, acting, actor_of
+from miners import guesses
 from miners.authentication import Session, ended, key_owners, require_live, session_read, session_standing, wrong_key
 from miners.choices import CommandName
 from miners.pacing import pace
@@ -40,6 +42,7 @@ from poolhub.common import clock, ratelimit
 from poolhub.common.auth import AdminSecretOrStaff
 from poolhub.common.errors import HubError, MalformedJSON, UnsupportedMediaType, ValidationFailed
 from poolhub.common.metrics import HEARTBEATS
+from poolhub.common.network import request_address
 from poolhub.common.schema import PROBLEMS, answer, body
 from poolhub.common.views import HubViewSet
 
@@ -53,9 +56,9 @@ class EnrolmentViewSet(HubViewSet):
         ratelimit.check(request, group="register", rate=settings.RATELIMIT_REGISTER)
         asked = self.read(request, RegisterRequest)
         bind_contextvars(miner_id=asked.miner_id)
-        done = miner_register(
-            miner_id=asked.miner_id, api_key=asked.api_key, profile=registered_profile(asked), now=clock.now()
-        )
+        profile = registered_profile(asked)
+        with guesses.counted(request_address(request._request), asked.miner_id):
+            done = miner_register(miner_id=asked.miner_id, api_key=asked.api_key, profile=profile, now=clock.now())
         rhythm = pace()
         told = RegisterAnswer(
             miner_id=asked.miner_id,
@@ -86,10 +89,10 @@ class SessionViewSet(HubViewSet):
     @extend_schema(
         parameters=[SESSION_TOKEN, NAMED_MINER],
         request=body(HeartbeatRequest),
-        responses={200: answer(LeaseAnswer), **PROBLEMS(401, 403, 422)},
+        responses={200: answer(LeaseAnswer), **PROBLEMS(401, 403, 422, 429)},
     )
     def heartbeat(self, request: Request) -> HttpResponse:
-        credential = self.credential(request)
+        credential, address = self.credential(request), request_address(request._request)
         session = session_read(credential)
         if session is not None:
             bind_contextvars(miner_id=session.miner_id)
@@ -97,17 +100,21 @@ class SessionViewSet(HubViewSet):
         try:
             asked = self.read(request, HeartbeatRequest)
         except HubError:
-            if session is None and not key_owners.known(credential):
-                raise wrong_key() from None  # a stranger is told nothing about the body
+            if session is None:
+                with guesses.counted(address):
+                    if not key_owners.known(credential):
+                        raise wrong_key() from None  # a stranger is told nothing about the body
             raise
         report, changes = heartbeat_report(asked, now=clock.now()), durable_changes(asked)
         if session is not None:
             lease = miner_heartbeat(session=session, report=report, changes=changes, probed=asked.probes)
         else:
             named = asked.miner_id or request.query_params.get("miner_id")
-            lease = miner_heartbeat_by_key(
-                api_key=credential, named=named, report=report, changes=changes, probed=asked.probes
-            )
+            is_known = key_owners.seen(credential, named, now=report.at) is not None
+            with nullcontext() if is_known else guesses.counted(address, named):
+                lease = miner_heartbeat_by_key(
+                    api_key=credential, named=named, report=report, changes=changes, probed=asked.probes
+                )
         HEARTBEATS.labels(transport="http").inc()
         return self.lease(lease)
 
