@@ -83,7 +83,7 @@ class MatchViewSet(HubViewSet):
 class StandingViewSet(SessionViewSet):
     """For a miner with its session."""
 
-    @extend_schema(parameters=[SESSION_TOKEN], responses={200: answer(StandingAnswer), **PROBLEMS(401, 403)})
+    @extend_schema(parameters=[SESSION_TOKEN], responses={200: answer(StandingAnswer), **PROBLEMS(401, 403, 429)})
     def standing(self, request: Request) -> HttpResponse:
         return self.reply(standing_get(self.session(request).miner_id))
 

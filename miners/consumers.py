@@ -29,7 +29,7 @@ from miners.reports import socket_report
 from miners.serializers import CommandAck, Heartbeat, SocketMessage
 from miners.services.delivery import Answer, delivery
 from miners.services.telemetry import socket_report_apply
-from miners.throttle import TokenBucket
+from miners.throttle import BURST, MESSAGES_PER_S, TokenBucket
 from poolhub.common import clock, codec
 from poolhub.common.errors import HubError, ValidationFailed
 from poolhub.common.metrics import HEARTBEATS
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 AwareTime = Annotated[datetime, Meta(tz=True)]
 
 MAX_MESSAGE_BYTES = 16 * 1024
-MESSAGES_PER_S, BURST = 10.0, 50.0
 MAX_INVALID = 10
 ACK = b"command.ack"
 

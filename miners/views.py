@@ -38,9 +38,10 @@ from miners.services.commands import command_args, command_create
 from miners.services.manifests import manifest_accept
 from miners.services.registration import miner_logout, miner_register
 from miners.services.telemetry import Lease, lease_renew, miner_heartbeat, miner_heartbeat_by_key, miner_update
+from miners.throttle import MESSAGES_PER_S, callers
 from poolhub.common import clock, ratelimit
 from poolhub.common.auth import AdminSecretOrStaff
-from poolhub.common.errors import HubError, MalformedJSON, UnsupportedMediaType, ValidationFailed
+from poolhub.common.errors import HubError, MalformedJSON, TooManyRequests, UnsupportedMediaType, ValidationFailed
 from poolhub.common.metrics import HEARTBEATS
 from poolhub.common.network import request_address
 from poolhub.common.schema import PROBLEMS, answer, body
@@ -78,7 +79,7 @@ class SessionViewSet(HubViewSet):
     @extend_schema(
         parameters=[SESSION_TOKEN],
         request=body(UpdateRequest),
-        responses={200: answer(LeaseAnswer), **PROBLEMS(401, 403, 422)},
+        responses={200: answer(LeaseAnswer), **PROBLEMS(401, 403, 422, 429)},
     )
     def update(self, request: Request) -> HttpResponse:
         session = self.session(request)
@@ -95,8 +96,7 @@ class SessionViewSet(HubViewSet):
         credential, address = self.credential(request), request_address(request._request)
         session = session_read(credential)
         if session is not None:
-            bind_contextvars(miner_id=session.miner_id)
-            require_live(session_standing(session, now=clock.now()))
+            self._enter(session)
         try:
             asked = self.read(request, HeartbeatRequest)
         except HubError:
@@ -110,8 +110,10 @@ class SessionViewSet(HubViewSet):
             lease = miner_heartbeat(session=session, report=report, changes=changes, probed=asked.probes)
         else:
             named = asked.miner_id or request.query_params.get("miner_id")
-            is_known = key_owners.seen(credential, named, now=report.at) is not None
-            with nullcontext() if is_known else guesses.counted(address, named):
+            known = key_owners.seen(credential, named, now=report.at)
+            if known is not None:
+                _require_slowness(known)
+            with nullcontext() if known else guesses.counted(address, named):
                 lease = miner_heartbeat_by_key(
                     api_key=credential, named=named, report=report, changes=changes, probed=asked.probes
                 )
@@ -121,7 +123,7 @@ class SessionViewSet(HubViewSet):
     @extend_schema(
         parameters=[SESSION_TOKEN],
         request=body(TokenRequest, required=False),
-        responses={200: answer(LeaseAnswer), **PROBLEMS(401, 403)},
+        responses={200: answer(LeaseAnswer), **PROBLEMS(401, 403, 429)},
     )
     def renew(self, request: Request) -> HttpResponse:
         return self.lease(lease_renew(session=self.session(request), now=clock.now()))
@@ -132,7 +134,9 @@ class SessionViewSet(HubViewSet):
         responses={204: None, **PROBLEMS(401, 403)},
     )
     def logout(self, request: Request) -> HttpResponse:
-        miner_logout(session=self.session(request), now=clock.now())
+        session = self._session(request)  # however fast it calls: it ends
+        self._enter(session, may_hurry=True)
+        miner_logout(session=session, now=clock.now())
         return HttpResponse(status=204)
 
     @extend_schema(
@@ -157,12 +161,21 @@ class SessionViewSet(HubViewSet):
 
     def session(self, request: Request) -> Session:
         """The live session whose token came with the request; Unauthorized or Forbidden without."""
+        session = self._session(request)
+        self._enter(session)
+        return session
+
+    def _session(self, request: Request) -> Session:
         session = session_read(self.credential(request))
         if session is None:
             raise ended()
+        return session
+
+    def _enter(self, session: Session, *, may_hurry: bool = False) -> None:
         bind_contextvars(miner_id=session.miner_id)
         require_live(session_standing(session, now=clock.now()))
-        return session
+        if not may_hurry:
+            _require_slowness(session.miner_id)
 
     def credential(self, request: Request) -> str:
         """From the header, else the query, else the body: older clients send their token there."""
@@ -193,6 +206,12 @@ class SessionViewSet(HubViewSet):
                 lease_expires_at=clock.to_rfc3339(lease.expires_at),
             )
         )
+
+
+def _require_slowness(miner_id: str) -> None:
+    """As over its socket; a process counts for itself."""
+    if not callers.take(miner_id, clock.now()):
+        raise TooManyRequests(f"Over {MESSAGES_PER_S:g} requests a second of this miner.", retry_after_sec=1)
 
 
 class MinerViewSet(HubViewSet):

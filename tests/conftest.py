@@ -8,6 +8,7 @@ from asgiref.sync import SyncToAsync
 from django.db import connections
 from django.test import TransactionTestCase
 
+from miners.throttle import callers
 from poolhub.common import clock
 from tests import emptying
 from tests.hub import LiveHub, running_hub
@@ -24,6 +25,12 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()  # or the database cannot be dropped
     gc.collect()  # connections of threads that have ended
+
+
+@pytest.fixture(autouse=True)
+def unhurried() -> None:
+    """Miners of tests share their names, and a clock that stands still."""
+    callers.clear()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miners.throttle import TokenBucket
+from miners.throttle import TokenBucket, TokenBuckets
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -29,3 +29,13 @@ def test_never_more_than_burst_and_rate_allow(pauses) -> None:
         now += pause
         taken += bucket.take(now)
     assert taken <= 50 + 10 * now + 1e-6
+
+
+def test_each_name_has_a_bucket_of_its_own_and_the_oldest_go() -> None:
+    buckets = TokenBuckets(10, 2, size=2)
+    assert [buckets.take("a", 0.0) for _ in range(3)] == [True, True, False]
+    assert buckets.take("b", 0.0)
+    assert not buckets.take("a", 0.0)
+    assert buckets.take("c", 0.0)  # b was used longest ago
+    assert len(buckets) == 2
+    assert not buckets.take("a", 0.0)

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from miners.models import Miner
 from miners.services.operators import miner_disable, miner_enable, miner_set_operator_drain
-from tests.miners.builders import body, fields_of, post, register, stored, view
+from tests.miners.builders import body, fields_of, key_of, post, register, stored, view
 
 pytestmark = pytest.mark.django_db(transaction=True)
 URL = "/v1/miners/update"
@@ -180,3 +180,32 @@ def test_a_session_that_ended_behind_this_process_changes_nothing(client) -> Non
     Miner.objects.update(session=stored().session + 1)
     assert post(client, URL, {"tags": ["b"], "queue_len": 3}, token=token).status_code == 401
     assert (stored().tags, view().live.queue_len) == (["a"], 0)
+
+
+def test_a_miner_that_hurries_is_429_and_nothing_of_it_is_taken_but_its_logout(client, time) -> None:
+    token, other = register("m1"), register("m2")
+    calls = [
+        ("/v1/miners/update", {"tags": ["x"]}), ("/v1/miners/heartbeat", {"queue_len": 3}), ("/v1/miners/lease/renew", None)
+    ]  # fmt: skip
+    for number in range(50):
+        assert post(client, *calls[number % 3], token=token).status_code == 200
+    for path, sent in calls:
+        reply = post(client, path, sent, token=token)
+        assert (reply.status_code, reply.json()["code"], reply.headers["Retry-After"]) == (
+            429,
+            "too_many_requests",
+            "1",
+        )
+    assert post(client, "/v1/miners/update", {"tags": ["y"]}, token=token).status_code == 429
+    assert client.get("/v1/miners/standing", headers={"Authorization": f"Bearer {token}"}).status_code == 429
+    assert stored("m1").tags == ["x"]
+    assert post(client, "/v1/miners/update", {}, token=other).status_code == 200
+    time.advance(0.15)
+    assert [post(client, "/v1/miners/update", {}, token=token).status_code for _ in range(2)] == [200, 429]
+    assert post(client, "/v1/miners/logout", token=token).status_code == 204
+
+
+def test_heartbeats_with_a_key_are_slowed_down_alike(client, time) -> None:
+    register("m1")
+    sent = [post(client, "/v1/miners/heartbeat", {"queue_len": 0}, token=key_of("m1")).status_code for _ in range(52)]
+    assert sent == [200] * 51 + [429]  # the first was looked up in the database, and is not counted
