@@ -1,7 +1,8 @@
 """HTTP connections of the embedded server: daphne's, with the manners that it lacks.
 
 A body that is too large, or of unknown length, is refused as soon as its headers are there, where daphne would first
-write all of it to the disk. What is no HTTP gets a problem too. During a stop, a connection ends with its next answer.
+write all of it to the disk. A request that is not whole in time ends its connection, however steadily its bytes drip.
+What is no HTTP gets a problem too. During a stop, a connection ends with its next answer.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -10,6 +11,7 @@ write all of it to the disk. What is no HTTP gets a problem too. During a stop, 
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
+from django.conf import settings
 from twisted.internet import reactor
 from twisted.web import http
 
@@ -19,6 +21,8 @@ from poolhub.common.errors import BadRequest, HubError, problem
 from poolhub.common.problems import from_status
 from poolhub.common.requestid import HEADER, request_id_from
 
+READ_LIMIT_S = 30.0  # for a request to be whole, from its first byte on …
+BYTES_PER_S = 16 * 1024  # … and for each so many bytes that a body may have a second more
 LINGER_S = 2.0  # what a refused client still sends is thrown away for so long, else it might lose the answer
 
 
@@ -102,12 +106,25 @@ class HubRequest(WebRequest):  # type: ignore[misc]  # daphne has no types
 class HubChannel(http.HTTPChannel):
     factory: Any
     transport: Any
+    callLater: Any  # noqa: N815 - Twisted's name
+    _deadline: Any = None  # of the request that is being read
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._deadline is None and not self._handlingRequest:
+            limit_s = READ_LIMIT_S + settings.MAX_BODY_BYTES / BYTES_PER_S
+            self._deadline = self.callLater(limit_s, self.loseConnection)
+        super().dataReceived(data)
+
+    def allContentReceived(self) -> None:
+        self._stop_waiting()
+        super().allContentReceived()
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self.factory.server.channels.add(self)
 
     def connectionLost(self, reason: Any = None) -> None:
+        self._stop_waiting()
         self.factory.server.channels.discard(self)
         super().connectionLost(reason)
 
@@ -119,6 +136,11 @@ class HubChannel(http.HTTPChannel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         return bool(super().checkPersistence(request, version)) and not self.factory.server.stopping
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._respondToBadRequestAndDisconnect()
