@@ -126,7 +126,7 @@ def root(registry: Any) -> Client:
     return superuser()
 
 
-def crawl(client: Client) -> dict[str, Any]:
+def crawl(client: Client, *, follow: bool = True) -> dict[str, Any]:
     """Every page of the admin: those of the site and of each model, and what they link to."""
     waiting = [path_of(*route.values) for route in routes()]
     found: dict[str, Any] = {}
@@ -134,7 +134,7 @@ def crawl(client: Client) -> dict[str, Any]:
         path = waiting.pop()
         if path not in found and "/logout/" not in path:
             found[path] = reply = client.get(path)
-            if is_page(reply):
+            if follow and is_page(reply):
                 waiting += [unescape(link) for link in LINK.findall(reply.content.decode())]
     return found
 
