@@ -39,7 +39,8 @@ def hidden_fields(model: type[Model]) -> list[str]:
     """Those that no list shows or filters by."""
     page: Any = site._registry[model]
     shown = {each if isinstance(each, str) else each.__name__ for each in page.list_display}
-    shown |= {each if isinstance(each, str) else each[0] for each in page.list_filter if isinstance(each, str | tuple)}
+    filters = [each[0] if isinstance(each, tuple) else each for each in page.list_filter]
+    shown |= {each if isinstance(each, str) else getattr(each, "parameter_name", "") for each in filters}
     concrete = model._meta.concrete_fields
     return [each.name for each in concrete if not each.is_relation and not each.primary_key and each.name not in shown]
 

@@ -1,5 +1,6 @@
 """Somebody who would be another miner, or more than a miner."""
 
+import ast
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from miners.models import Miner, MinerStatus
 from miners.registry.runtime import get_registry
 from miners.services.operators import miner_create
 from poolhub.common import clock
+from tests.docs.pages import ROOT
 from tests.miners.builders import body, key_of, post, register, stored, view
 from tests.miners.sockets import Socket, beat
 from tests.operators import superuser
@@ -187,6 +189,22 @@ def test_an_unknown_id_and_a_wrong_key_are_told_and_looked_up_alike(client, sett
         told.append((reply.status_code, reply.content, [each["sql"].replace("unknown", "known") for each in queries]))
     assert told[0] == told[1]
     assert told[0][0] == 401
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [("poolhub/common/auth.py", "secret_matches"), ("miners/sessions.py", "key_matches")],
+)
+def test_secrets_are_compared_in_constant_time_alone(module, function) -> None:
+    """A clock on a shared machine cannot show it, so the source does: one comparison, hmac's, and no way out before it
+    but for a secret that was not given. Tokens are Django's, which compare so too (test_sessions)."""
+    tree = ast.parse((ROOT / module).read_text())
+    found = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    names = [ast.unparse(node.func) for node in ast.walk(found) if isinstance(node, ast.Call)]
+    assert names.count("hmac.compare_digest") == 1
+    assert not [node for node in ast.walk(found) if isinstance(node, ast.Compare | ast.Break | ast.Continue)]
+    inside = [node for loop in ast.walk(found) if isinstance(loop, ast.For) for node in ast.walk(loop)]
+    assert not [node for node in inside if isinstance(node, ast.Return | ast.If)]
 
 
 # ---- from a page that an operator visits
