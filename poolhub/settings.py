@@ -39,7 +39,7 @@ TRUSTED_PROXIES = read.networks("TRUSTED_PROXIES")
 ENROLLMENT = read.choice("ENROLLMENT", "closed", ("open", "closed"))
 RATELIMIT_MATCH = read.rate("RATELIMIT_MATCH", "500/s")
 RATELIMIT_REGISTER = read.rate("RATELIMIT_REGISTER", "50/s")
-RATELIMIT_WRONG_KEY = read.rate("RATELIMIT_WRONG_KEY", "10/m")
+RATELIMIT_WRONG_KEY = read.rate("RATELIMIT_WRONG_KEY", "20/m")
 RATELIMIT_ENABLE = True
 LOGIN_ATTEMPTS = read.whole("LOGIN_ATTEMPTS", 10, low=1, high=1000)
 LOGIN_LOCKOUT_SEC = read.number("LOGIN_LOCKOUT_SEC", 900, low=1, high=86_400, unit="s")
