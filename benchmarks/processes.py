@@ -30,7 +30,6 @@ def hub_environment(dsn: str, **changes: str) -> dict[str, str]:
         "ADMIN_SHARED_SECRET": secrets.token_urlsafe(18),
         "RATELIMIT_MATCH": "",
         "RATELIMIT_REGISTER": "",
-        "RATELIMIT_WRONG_KEY": "",
         "SESSION_TTL_SEC": "43200",
         "HEARTBEAT_GRACE_SEC": "86400",
         "LOG_LEVEL": "WARNING",

@@ -3,7 +3,8 @@
 Promises. From one address at one miner id, RATELIMIT_WRONG_KEY wrong keys pass; from one address at whatever ids, ten
 times as many. At one miner id from all addresses together, also ten times as many: from then on an address that has
 sent a wrong key has had its only guess. Nobody else's guesses keep a miner with the right key out, unless they come
-from its own address; and a key that this process has seen to be right is not asked.
+from its own address; and a key that this process has seen to be right is not asked. Where registrations of an address
+are not limited (RATELIMIT_REGISTER is empty), nothing is counted, for waiting would limit them.
 
 Counts are shared through the cache, as all rate limits are. That somebody has to wait is known to the process that
 said so: another one learns it from the next wrong key, so the way of a right key costs no question to the cache.
@@ -32,7 +33,7 @@ _waiting: OrderedDict[tuple[str, str], float] = OrderedDict()  # (address, miner
 def counted(address: str, miner_id: str | None = None) -> Iterator[None]:
     """Around what looks at a key: raises TooManyRequests before it where the address has to wait, and counts it where
     it ends in Unauthorized."""
-    rate = settings.RATELIMIT_WRONG_KEY if settings.RATELIMIT_ENABLE else ""
+    rate = settings.RATELIMIT_WRONG_KEY if settings.RATELIMIT_ENABLE and settings.RATELIMIT_REGISTER else ""
     caller, named = rate_key(address), miner_id or ""
     if rate:
         _refuse_waiting(caller, named)

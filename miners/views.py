@@ -38,7 +38,7 @@ from miners.services.commands import command_args, command_create
 from miners.services.manifests import manifest_accept
 from miners.services.registration import miner_logout, miner_register
 from miners.services.telemetry import Lease, lease_renew, miner_heartbeat, miner_heartbeat_by_key, miner_update
-from miners.throttle import MESSAGES_PER_S, callers
+from miners.throttle import REQUESTS_PER_S, callers
 from poolhub.common import clock, ratelimit
 from poolhub.common.auth import AdminSecretOrStaff
 from poolhub.common.errors import HubError, MalformedJSON, TooManyRequests, UnsupportedMediaType, ValidationFailed
@@ -209,9 +209,9 @@ class SessionViewSet(HubViewSet):
 
 
 def _require_slowness(miner_id: str) -> None:
-    """As over its socket; a process counts for itself."""
+    """A process counts for itself."""
     if not callers.take(miner_id, clock.now()):
-        raise TooManyRequests(f"Over {MESSAGES_PER_S:g} requests a second of this miner.", retry_after_sec=1)
+        raise TooManyRequests(f"Over {REQUESTS_PER_S:g} requests a second of this miner.", retry_after_sec=1)
 
 
 class MinerViewSet(HubViewSet):

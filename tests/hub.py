@@ -131,7 +131,6 @@ def hub_environment(dsn: str, port: int, **changes: str) -> dict[str, str]:
         "ENROLLMENT": "open",
         "RATELIMIT_MATCH": "",
         "RATELIMIT_REGISTER": "",
-        "RATELIMIT_WRONG_KEY": "",
         "POOLHUB_HOST": "127.0.0.1",
         "POOLHUB_PORT": str(port),
         "DB_DSN": dsn,

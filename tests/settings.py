@@ -13,7 +13,6 @@ os.environ.update(
     ENROLLMENT="open",
     RATELIMIT_MATCH="",
     RATELIMIT_REGISTER="",
-    RATELIMIT_WRONG_KEY="",
     ALLOWED_HOSTS="localhost,127.0.0.1,testserver",
     DB_DSN=os.environ.get("TEST_DB_DSN") or "sqlite:///test.sqlite3",
     REDIS_URL=os.environ.get("TEST_REDIS_URL") or "",

@@ -20,7 +20,7 @@ WRONG = "wrong-key-0123456789"
 
 @pytest.fixture(autouse=True)
 def two_a_day(settings) -> Iterator[None]:
-    settings.RATELIMIT_WRONG_KEY = "2/d"
+    settings.RATELIMIT_REGISTER, settings.RATELIMIT_WRONG_KEY = "9999/s", "2/d"
     cache.clear()
     guesses.forget()
     yield
@@ -129,8 +129,9 @@ def test_a_key_that_a_heartbeat_has_shown_before_is_let_in_whatever_its_neighbou
     assert view().live.queue_len == 7
 
 
-def test_without_a_rate_nobody_waits(settings) -> None:
-    settings.RATELIMIT_WRONG_KEY = ""
+@pytest.mark.parametrize("limit", ["RATELIMIT_WRONG_KEY", "RATELIMIT_REGISTER"])
+def test_without_a_rate_nobody_waits(settings, limit) -> None:
+    setattr(settings, limit, "")
     register()
     assert statuses(*["192.0.2.1"] * 30) == [401] * 30
 

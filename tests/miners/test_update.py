@@ -6,12 +6,20 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from miners import views
 from miners.models import Miner
 from miners.services.operators import miner_disable, miner_enable, miner_set_operator_drain
+from miners.throttle import TokenBuckets
 from tests.miners.builders import body, fields_of, key_of, post, register, stored, view
 
 pytestmark = pytest.mark.django_db(transaction=True)
 URL = "/v1/miners/update"
+
+
+@pytest.fixture
+def short_bursts(monkeypatch) -> None:
+    """50 requests at once, and 10 a second."""
+    monkeypatch.setattr(views, "callers", TokenBuckets(10.0, 50.0, size=9))
 
 
 def test_the_answer_tells_the_lease(client, time) -> None:
@@ -182,7 +190,7 @@ def test_a_session_that_ended_behind_this_process_changes_nothing(client) -> Non
     assert (stored().tags, view().live.queue_len) == (["a"], 0)
 
 
-def test_a_miner_that_hurries_is_429_and_nothing_of_it_is_taken_but_its_logout(client, time) -> None:
+def test_a_miner_that_hurries_is_429_and_nothing_of_it_is_taken_but_its_logout(client, time, short_bursts) -> None:
     token, other = register("m1"), register("m2")
     calls = [
         ("/v1/miners/update", {"tags": ["x"]}), ("/v1/miners/heartbeat", {"queue_len": 3}), ("/v1/miners/lease/renew", None)
@@ -205,7 +213,7 @@ def test_a_miner_that_hurries_is_429_and_nothing_of_it_is_taken_but_its_logout(c
     assert post(client, "/v1/miners/logout", token=token).status_code == 204
 
 
-def test_heartbeats_with_a_key_are_slowed_down_alike(client, time) -> None:
+def test_heartbeats_with_a_key_are_slowed_down_alike(client, time, short_bursts) -> None:
     register("m1")
     sent = [post(client, "/v1/miners/heartbeat", {"queue_len": 0}, token=key_of("m1")).status_code for _ in range(52)]
     assert sent == [200] * 51 + [429]  # the first was looked up in the database, and is not counted
