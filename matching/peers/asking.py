@@ -2,8 +2,8 @@
 
 Promises. Nobody waits longer than the deadline, whatever a peer does. A peer that failed is left alone, each time for
 longer, and then asked by one caller until it answers again. A redirect is not followed, and no more of an answer is
-read than MAX_ANSWER_BYTES. An address that is not public is not connected to unless OUTBOUND_ALLOW names it. Each
-process learns by itself which peers answer.
+read than MAX_ANSWER_BYTES. An address that is not public is not connected to unless PEER_HUBS or OUTBOUND_ALLOW names
+it as an address: no name leads there. Each process learns by itself which peers answer.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
 
 import httpx
@@ -136,13 +138,23 @@ class Peers:
         PEER_LATENCY.labels(peer=peer.name).observe(took_ms)
         return Reply(outcome, round(took_ms, 3), answers)
 
+    def _addresses(self) -> set[str]:
+        """Those that PEER_HUBS itself names, in their usual spelling."""
+        found = set()
+        for peer in self.all:
+            host = httpx.URL(peer.url).host
+            with suppress(ValueError):  # a name
+                ip_address(host)
+                found.add(host)
+        return found
+
     async def _post(self, peer: Peer, sent: bytes) -> bytes:
         if self._client is None:  # here, for it belongs to this loop
             self._client = httpx.AsyncClient(
                 timeout=CLIENT_LIMIT_S,
                 follow_redirects=False,
                 trust_env=False,
-                transport=AsyncTransport(connections=100),
+                transport=AsyncTransport(connections=100, named=self._addresses()),
             )
         read = bytearray()
         async with self._client.stream("POST", peer.url + ROUTE, content=sent, headers=self._headers) as response:

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -140,12 +140,15 @@ class _Transport(httpx.HTTPTransport):
 
 
 class AsyncTransport(httpx.AsyncHTTPTransport):
-    """For an httpx.AsyncClient: connections that look at addresses. Belongs to one event loop."""
+    """For an httpx.AsyncClient: connections that look at addresses. Belongs to one event loop.
 
-    def __init__(self, *, connections: int = 10) -> None:
+    `named` are addresses that a setting names as such, which allows them.
+    """
+
+    def __init__(self, *, connections: int = 10, named: Collection[str] = ()) -> None:
         super().__init__(trust_env=False)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=_trust(), max_connections=connections, network_backend=_AsyncBackend()
+            ssl_context=_trust(), max_connections=connections, network_backend=_AsyncBackend(named)
         )
 
 
@@ -176,6 +179,9 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _AsyncBackend(httpcore.AnyIOBackend):
+    def __init__(self, named: Collection[str]) -> None:
+        self._named = named
+
     async def connect_tcp(
         self,
         host: str,
@@ -186,7 +192,8 @@ class _AsyncBackend(httpcore.AnyIOBackend):
     ) -> httpcore.AsyncNetworkStream:
         """To the first address that may be reached and answers."""
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in _allowed(host, await asyncio.to_thread(_addresses, host, port)):
+        found = [host] if host in self._named else _allowed(host, await asyncio.to_thread(_addresses, host, port))
+        for address in found:
             try:
                 return await super().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

@@ -10,7 +10,7 @@ from matching.peers import asking
 from matching.peers.asking import HOPS, Peers
 from matching.records import records
 from tests.matching.builders import COORDINATOR, SECRET, add, ask, match, tokens
-from tests.matching.peers.test_asking import ANSWER, LOOPBACK, results, serving, silent
+from tests.matching.peers.test_asking import ANSWER, results, serving, silent
 
 Asked = list[tuple[dict[str, str], Any]]
 SPILL = {"region": "eu", "spillover": True}
@@ -29,7 +29,7 @@ def peer(settings, monkeypatch) -> Iterator[Callable[..., Asked]]:
         asked: Asked = []
         server = serving(act, asked)
         settings.HUB_NAME, settings.PEER_HUBS = "eu", {"us": server.__enter__()}
-        settings.PEER_DEADLINE_MS, settings.OUTBOUND_ALLOW = 5000, LOOPBACK
+        settings.PEER_DEADLINE_MS = 5000
         made = Peers(settings.PEER_HUBS, secret=SECRET)
         monkeypatch.setattr(asking, "_peers", made)
         stack.append((made, server))

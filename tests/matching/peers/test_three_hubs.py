@@ -122,9 +122,7 @@ def three(folder: Any) -> Iterator[Three]:
     with ExitStack() as stack:
 
         def hub(name: str, **env: str) -> LiveHub:
-            return stack.enter_context(
-                running_hub(folder, HUB_NAME=name, COORDINATOR_SHARED_SECRET=SECRET, OUTBOUND_ALLOW="127.0.0.1", **env)
-            )
+            return stack.enter_context(running_hub(folder, HUB_NAME=name, COORDINATOR_SHARED_SECRET=SECRET, **env))
 
         asia = hub("asia")
         gate = Gate(int(asia.env["POOLHUB_PORT"]))
