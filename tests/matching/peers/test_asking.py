@@ -19,7 +19,7 @@ from tests.hub import free_port
 pytestmark = pytest.mark.pure
 
 SECRET = "a-secret-between-the-hubs"
-DEADLINE_S = 0.4
+DEADLINE_S = 1.5
 ANSWER = {
     "job_id": "j", "explain": "x", "considered": 3, "eligible": 2, "rejected": {"region": 1},
     "candidates": [{
