@@ -120,10 +120,11 @@ def test_a_standing_is_added_up_over_all_processes(hub, workers) -> None:
         worker.match(job_id=f"elsewhere-{number}", hints={"region": "elsewhere"}, dry_run=False)
 
     def told() -> Any:
-        return json.loads(workers[1].ask("GET", "/v1/miners/standing", Authorization=f"Bearer {token}")[1])
+        """None before, and where a miner asks so often that it is told to wait."""
+        answer = json.loads(workers[1].ask("GET", "/v1/miners/standing", Authorization=f"Bearer {token}")[1])
+        return answer if answer.get("considered") == 10 else None
 
-    until(lambda: told()["considered"] == 10, 40, "what both processes counted")
-    found = told()
+    found = until(told, 40, "what both processes counted")
     assert (found["eligible"], found["offered"], found["first"]) == (5, 5, 5)
     assert found["rejected"] == {"region": 5}
     assert (found["median_rank"], found["rank_percentile"]) == (1, 100)
