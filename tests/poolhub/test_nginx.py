@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import resource
 import subprocess
 import sys
 from ipaddress import ip_network
@@ -90,3 +91,12 @@ def test_the_command_fills_it_in_from_the_settings() -> None:
     assert done.stdout.count("allow 192.0.2.10/32; deny all;") == 1
     assert done.stdout.count("from anywhere") == 2
     assert os.fspath(ROOT) not in done.stdout
+
+
+def test_an_nginx_of_its_own_holds_as_many_connections_as_its_files_allow(tmp_path, monkeypatch) -> None:
+    text = nginx.standalone(tmp_path / "site.conf", tmp_path)
+    found = re.search(r"worker_rlimit_nofile (\d+);\nevents { worker_connections (\d+); }", text)
+    assert found is not None
+    assert found[1] == found[2] == str(min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], nginx.MAX_FILES))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert nginx.open_files() == nginx.MAX_FILES
