@@ -7,10 +7,10 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import figures, harness, heartbeats, match, replicas, reservations, rest, start, stream
+from benchmarks import figures, harness, heartbeats, load, match, replicas, reservations, rest, start, stream
 
 # each has NAME, FIGURES, arguments(parser), run(options), tables(result) and plot(result)
-BENCHMARKS = (match, rest, heartbeats, replicas, reservations, stream, start)
+BENCHMARKS = (match, rest, heartbeats, replicas, reservations, stream, start, load)
 
 
 def main() -> None:
