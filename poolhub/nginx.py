@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from poolhub import parts
 from poolhub.common.network import Network
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "nginx.conf"
@@ -36,6 +37,7 @@ class Site:
     coordinator_allowlist: Sequence[Network] = ()
     admin_allowlist: Sequence[Network] = ()
     connections_per_address: int = 4096
+    matches_at_once: int = parts.REST_WORKERS * parts.MATCHES_AT_ONCE
     access_log: str = "/var/log/nginx/poolhub.log poolhub"
 
 
@@ -52,6 +54,7 @@ def rendered(site: Site) -> str:
         "coordinator_allowlist": _allow(site.coordinator_allowlist),
         "admin_allowlist": _allow(site.admin_allowlist),
         "connections_per_address": str(site.connections_per_address),
+        "matches_at_once": str(site.matches_at_once),
         "access_log": site.access_log,
     }
     if tls is not None:
