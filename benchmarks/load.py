@@ -386,7 +386,7 @@ def _back(result: Result) -> float | None:
 FIGURES: tuple[Figure, ...] = (
     at_most("5,000 miners, 100 matches/s: errors", 0, "", _errors),
     at_most("the same: parts whose memory grows", 0, "", _growing),
-    at_least("beyond capacity: matches/s of what the hub can do", 0.8, "×", _goodput),
+    at_least("beyond capacity: matches/s of the best seen", 0.8, "×", _goodput),
     at_most("beyond capacity: miners that count as offline", 0, "", _lost),
     at_most("beyond capacity: matches are quick again after", 5, "s", _back),
 )

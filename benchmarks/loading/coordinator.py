@@ -207,6 +207,7 @@ class Flood:
         self._left = 0
         self._matched: list[tuple[float, float]] = []  # when it was due, and how long it took in ms
         self._refused: list[tuple[float, float]] = []
+        self._failed: list[float] = []  # any other answer, or none
         self._counts: Counter[str] = Counter()
         self._without_retry_after = 0
         self._offered = 0
@@ -249,7 +250,9 @@ class Flood:
     def told(self, seconds: float) -> dict[str, Any]:
         matched, refused = ([ms for _, ms in each] for each in (self._matched, self._refused))
         everything = sorted(
-            [(at, ms) for at, ms in self._matched] + [(at, None) for at, _ in self._refused],
+            [(at, ms) for at, ms in self._matched]
+            + [(at, None) for at, _ in self._refused]
+            + [(at, None) for at in self._failed],
             key=lambda each: each[0],
         )
         return {
@@ -283,10 +286,13 @@ class Flood:
             has_one = CANDIDATE in answer.body and b'"reservation":{' in answer.body
             self._counts["matched" if has_one else "no candidate"] += 1
             self._matched.append((due, ms))
-        else:
-            self._counts[f"{answer.status} {answer.code}"] += 1
+            return
+        self._counts[f"{answer.status} {answer.code}"] += 1
+        if answer.status in REFUSALS:
             self._refused.append((due, ms))
-            self._without_retry_after += answer.status in REFUSALS and answer.retry_after_s is None
+            self._without_retry_after += answer.retry_after_s is None
+        else:
+            self._failed.append(due)
 
 
 if __name__ == "__main__":
