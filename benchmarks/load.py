@@ -5,6 +5,7 @@ reservation and followed to their end, due at moments fixed beforehand. At the e
 must be what it acknowledged. Beyond capacity: more and more matches are offered, then all miners come back at once.
 """
 
+import math
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
@@ -380,7 +381,10 @@ def _lost(result: Result) -> float | None:
 
 
 def _back(result: Result) -> float | None:
-    return result["beyond"]["back_after_s"] if _full(result) else None
+    if not _full(result):
+        return None
+    found = result["beyond"]["back_after_s"]
+    return math.inf if found is None else float(found)  # not within the time that was looked at
 
 
 FIGURES: tuple[Figure, ...] = (

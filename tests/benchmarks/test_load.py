@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -254,4 +255,6 @@ def test_figures_are_read_off_a_run_of_full_size() -> None:
     }
     assert [each.read(result) for each in load.FIGURES] == [2, 1, 0.7, 0, 1.0]
     assert figures.table([load], {load.NAME: result}).count("**no**") == 3
+    result["beyond"]["back_after_s"] = None
+    assert load.FIGURES[-1].read(result) == math.inf
     assert [each.read({**result, "miners": 10}) for each in load.FIGURES] == [None] * 5
