@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve cluster test test-browser screenshots check bench lock format clean
+.PHONY: help run serve cluster test test-browser screenshots check bench load lock format clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ check: .venv/dev  ## lint, types, layers, migrations, deployment settings
 
 bench: .venv/bench  ## the benchmarks, each beside its reference; results go to benchmarks/results/
 	$(PY) -m benchmarks
+
+load: .venv/bench  ## a whole hub under load for 15 minutes, then beyond what it can do; needs nginx and a quiet machine
+	$(PY) -m benchmarks load --beyond
 
 lock: .venv/dev  ## pin requirements*.in into requirements*.txt, with hashes
 	for name in requirements requirements-evm requirements-dev requirements-bench; do \

@@ -56,7 +56,7 @@ class LimitedWSGI:
         if error is None:
             answer = self.application(environ, start_response)
             if environ.get("wsgi.input_terminated"):
-                _read_to_its_end(environ["wsgi.input"])
+                read_to_its_end(environ["wsgi.input"])
             return answer
         request_id = request_id_from(environ.get("HTTP_X_REQUEST_ID"))
         body = encode(problem(error, request_id))
@@ -64,7 +64,7 @@ class LimitedWSGI:
         return [body]
 
 
-def _read_to_its_end(body: Any) -> None:
+def read_to_its_end(body: Any) -> None:
     """With a part of it unread the server would cut the connection, and a proxy would lose the answer."""
     while body.read(CHUNK):
         pass

@@ -2,16 +2,19 @@
 
 import os
 import re
+import resource
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from poolhub import parts
 from poolhub.common.network import Network
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "nginx.conf"
 VALUE = re.compile(r"@([a-z_]+)@")
 TLS, PLAIN = "@tls@", "@plain@"
+MAX_FILES = 65_536
 MAX_BUFFERED_BODY = 1024 * 1024  # bytes; a larger one lies on the disk until it is whole
 
 
@@ -34,6 +37,7 @@ class Site:
     coordinator_allowlist: Sequence[Network] = ()
     admin_allowlist: Sequence[Network] = ()
     connections_per_address: int = 4096
+    matches_at_once: int = parts.REST_WORKERS * parts.MATCHES_AT_ONCE
     access_log: str = "/var/log/nginx/poolhub.log poolhub"
 
 
@@ -50,6 +54,7 @@ def rendered(site: Site) -> str:
         "coordinator_allowlist": _allow(site.coordinator_allowlist),
         "admin_allowlist": _allow(site.admin_allowlist),
         "connections_per_address": str(site.connections_per_address),
+        "matches_at_once": str(site.matches_at_once),
         "access_log": site.access_log,
     }
     if tls is not None:
@@ -71,6 +76,7 @@ def rendered(site: Site) -> str:
 def standalone(site_file: Path, folder: Path) -> str:
     """A whole configuration around a site, for an nginx of its own in the foreground, run by any user."""
     temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    files = open_files()
     lines = [
         *(["user root;"] if os.geteuid() == 0 else []),
         "daemon off;",
@@ -78,13 +84,20 @@ def standalone(site_file: Path, folder: Path) -> str:
         "worker_shutdown_timeout 15s;",
         f"pid {folder}/nginx.pid;",
         "error_log stderr warn;",
-        "events { worker_connections 1024; }",
+        f"worker_rlimit_nofile {files};",
+        f"events {{ worker_connections {files}; }}",  # each socket takes two
         "http {",
         *(f"    {each}_temp_path {folder}/nginx-{each};" for each in temporary),
         f"    include {site_file};",
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def open_files() -> int:
+    """How many nginx may have open, without more rights than whoever starts it."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES)
 
 
 def command(main_file: Path) -> list[str]:

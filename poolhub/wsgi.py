@@ -10,8 +10,9 @@ http = get_wsgi_application()
 
 from poolhub import process  # noqa: E402
 from poolhub.bodylimit import LimitedWSGI  # noqa: E402
+from poolhub.gate import GatedWSGI  # noqa: E402
 
-application = LimitedWSGI(http)
+application = LimitedWSGI(GatedWSGI(http))
 process.end_with_worker()
 
 

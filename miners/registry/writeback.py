@@ -37,10 +37,15 @@ UPDATE_ONE = (
     f"UPDATE {TABLE} SET {', '.join(f'{name} = %({name})s' for name in REPORTED)} "
     "WHERE miner_id = %(miner_id)s AND (last_seen IS NULL OR last_seen <= %(last_seen)s)"
 )
+# the rows are locked in the order of their ids first: an UPDATE takes them as its plan finds them, and two processes
+# that store the same miners, each in an order of its own, would wait for each other
 UPDATE_ALL = (
-    f"UPDATE {TABLE} AS held SET {', '.join(f'{name} = new.{name}' for name in REPORTED)} "
-    f"FROM unnest({', '.join(f'%s::{kind}[]' for kind in COLUMNS.values())}) AS new({', '.join(COLUMNS)}) "
-    "WHERE held.miner_id = new.miner_id AND (held.last_seen IS NULL OR held.last_seen <= new.last_seen)"
+    f"WITH new AS (SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in COLUMNS.values())}) "
+    f"AS given({', '.join(COLUMNS)})), locked AS MATERIALIZED (SELECT miner_id FROM {TABLE} "
+    "WHERE miner_id IN (SELECT miner_id FROM new) ORDER BY miner_id FOR NO KEY UPDATE) "
+    f"UPDATE {TABLE} AS held SET {', '.join(f'{name} = new.{name}' for name in REPORTED)} FROM new, locked "
+    "WHERE held.miner_id = locked.miner_id AND new.miner_id = locked.miner_id "
+    "AND (held.last_seen IS NULL OR held.last_seen <= new.last_seen)"
 )
 
 Row = dict[str, Any]

@@ -107,6 +107,12 @@ class Unavailable(HubError):
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after_sec)})
 
 
+class Overloaded(Unavailable):
+    """Nothing of the request was begun."""
+
+    code = "overloaded"
+
+
 class NotConfigured(HubError):
     status, code = 503, "not_configured"
 

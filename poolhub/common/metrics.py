@@ -36,6 +36,7 @@ FEEDBACK = Counter("poolhub_feedback_total", "Feedback recorded", ["outcome"])
 RATELIMIT_UNCHECKED = Counter(
     "poolhub_ratelimit_unchecked_total", "Requests let through because the cache failed", ["group"]
 )
+REFUSED = Counter("poolhub_refused_total", "Requests refused since the hub has more to do than it can", ["reason"])
 SETTLEMENTS = Counter("poolhub_settlement_attempts_total", "Deliveries of settlement events tried", ["outcome"])
 MARKET_FETCHES = Counter("poolhub_market_fetches_total", "Price feeds fetched", ["outcome"])
 CHORES = Counter("poolhub_chore_runs_total", "Chores that the worker has run", ["chore", "outcome"])
@@ -43,6 +44,8 @@ CHORES = Counter("poolhub_chore_runs_total", "Chores that the worker has run", [
 # from 0 on, else whoever looks for an increase misses the first
 for _event in ("created", "sent", "acked", "failed", "expired"):
     COMMANDS.labels(event=_event)
+for _reason in ("full", "late"):
+    REFUSED.labels(reason=_reason)
 for _counter, _outcomes in (
     (MANIFESTS, ("accepted", "repeated")),
     (SETTLEMENTS, ("delivered", "sent", "failed", "dead", "later", "gone")),

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import figures, harness
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.__main__ import BENCHMARKS, BY_NAME_ALONE
 
 pytestmark = pytest.mark.pure
 
@@ -33,6 +33,9 @@ def test_a_benchmark_without_a_result_has_no_line() -> None:
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda each: each.NAME)
 def test_the_recorded_result_has_every_figure(benchmark) -> None:
-    result = figures.recorded([benchmark], harness.RESULTS)[benchmark.NAME]
+    recorded = figures.recorded([benchmark], harness.RESULTS)
+    if not recorded and benchmark in BY_NAME_ALONE:
+        pytest.skip("no run of a quarter of an hour is recorded yet")
+    result = recorded[benchmark.NAME]
     assert [each.what for each in benchmark.FIGURES if each.read(result) is None] == []
     assert not result["quick"]

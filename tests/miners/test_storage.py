@@ -1,10 +1,11 @@
 """Registry and database: loading, write-behind, restart."""
 
+import threading
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection, transaction
 
 from miners.models import Miner, MinerStatus
 from miners.registry import loader, runtime, writeback
@@ -12,6 +13,7 @@ from miners.registry.records import Report
 from miners.services.operators import miner_create, miner_disable, miner_set_price_cap, price_override_create
 from poolhub.common import clock
 from tests.miners.builders import post, register, stored, view
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -161,3 +163,36 @@ def test_nothing_unknown_is_refreshed(registry) -> None:
     register()
     assert loader.miner_refresh(registry, "m1")
     assert stored().version == view().row.version
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_processes_that_store_the_same_miners_lock_them_in_one_order(registry, time) -> None:
+    """Else two of them could each hold what the other waits for: one would lose its batch to a deadlock."""
+    first, *others = (f"m{number}" for number in range(10, 50))
+    names = [*others, first]  # which lies last in the table
+    for name in names:
+        register(name)
+        runtime.flush()
+    for name in names:
+        registry.report(name, Report(at=time.now(), queue_len=1))
+
+    def flush() -> None:
+        try:
+            writeback.WriteBehind(registry).flush()
+        finally:
+            connection.close()
+
+    def waits() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return bool(cursor.fetchone()[0])
+
+    with transaction.atomic():
+        assert MinerStatus.objects.select_for_update(no_key=True).get(miner_id=first)
+        other = threading.Thread(target=flush)
+        other.start()
+        until(waits, what="the flush waits for the first row")
+        free = MinerStatus.objects.select_for_update(no_key=True, skip_locked=True)
+        assert len(free) == len(names)  # our own first one, and all others
+    other.join()
+    assert set(MinerStatus.objects.values_list("queue_len", flat=True)) == {1}

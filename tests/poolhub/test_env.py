@@ -140,6 +140,7 @@ ABSURD = {
         "us=https://h,us=https://i", "us=https://h h", "local=https://h",
     ),
     "PEER_SECRET": (*SECRETS, "x" * 15),
+    "REQUEST_WAIT_MS": (*NOT_WHOLE, "9", "30001"),
     "PEER_DEADLINE_MS": (*NOT_WHOLE, "9", "10001"),
     "SETTLEMENT_URL": URLS,
     "SETTLEMENT_SECRETS": (

@@ -3,8 +3,12 @@
 import dataclasses
 import os
 import re
+import resource
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 
 import httpx
@@ -14,6 +18,7 @@ from poolhub import nginx
 from poolhub.devservers import free_port
 from tests.hub import ROOT, hub_environment
 from tests.nginx import certificate, complaints, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.pure
 SITE = nginx.Site(
@@ -80,6 +85,7 @@ def test_the_command_fills_it_in_from_the_settings() -> None:
         "sqlite:///unused", 9000, MAX_BODY_BYTES="70000", ADMIN_ALLOWLIST="192.0.2.10", COORDINATOR_ALLOWLIST="",
     )  # fmt: skip
     options = ["--server-name", "hub.example.com", "--certificate", "/c.pem", "--key", "/k.pem", "--sockets", "3"]
+    options += ["--rest-workers", "4"]
     command = [sys.executable, "manage.py", "nginx_config", *options]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
@@ -88,5 +94,58 @@ def test_the_command_fills_it_in_from_the_settings() -> None:
     assert "    server 127.0.0.1:9000 max_fails=0;" in done.stdout
     assert "client_max_body_size 70000;" in done.stdout
     assert done.stdout.count("allow 192.0.2.10/32; deny all;") == 1
-    assert done.stdout.count("from anywhere") == 2
+    assert done.stdout.count("from anywhere") == 3
+    assert "limit_conn poolhub_matches 160;" in done.stdout
     assert os.fspath(ROOT) not in done.stdout
+
+
+def test_an_nginx_of_its_own_holds_as_many_connections_as_its_files_allow(tmp_path, monkeypatch) -> None:
+    text = nginx.standalone(tmp_path / "site.conf", tmp_path)
+    found = re.search(r"worker_rlimit_nofile (\d+);\nevents { worker_connections (\d+); }", text)
+    assert found is not None
+    assert found[1] == found[2] == str(min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], nginx.MAX_FILES))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert nginx.open_files() == nginx.MAX_FILES
+
+
+def test_matches_beyond_what_the_workers_have_places_for_are_refused_at_once(tmp_path) -> None:
+    """Of whoever brings the same secret: a stranger, and whatever else the coordinator asks, goes through."""
+    busy, port = threading.Event(), free_port()
+    asked = 0
+
+    class Rest(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            nonlocal asked
+            asked += 1
+            if self.path == "/v1/match" and self.headers["X-Job"] == "slow":
+                busy.wait(30)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Rest) as rest, ThreadPoolExecutor(1) as threads:
+        threading.Thread(target=rest.serve_forever, daemon=True).start()
+        site = plain(rest=f"127.0.0.1:{rest.server_port}", matches_at_once=1)
+        site = dataclasses.replace(site, plain_listen=f"127.0.0.1:{port}")
+
+        def post(path: str, secret: str, **headers: str) -> httpx.Response:
+            named = {"X-Coordinator-Secret": secret, **headers} if secret else headers
+            return httpx.post(f"http://127.0.0.1:{port}{path}", headers=named, timeout=30)
+
+        with running(site, tmp_path):
+            slow = threads.submit(post, "/v1/match", "first-secret", **{"X-Job": "slow"})
+            until(lambda: asked == 1)
+            for path in ("/v1/match", "/v1/match/batch"):
+                refused = post(path, "first-secret")
+                assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+                assert refused.headers["Retry-After"] == "2"
+                assert refused.headers["Content-Type"] == "application/problem+json"
+            for path, secret in (("/v1/match", "other-secret"), ("/v1/match", ""), ("/v1/feedback", "first-secret")):
+                assert post(path, secret).status_code == 200, path
+            busy.set()
+            assert slow.result().status_code == 200
+            assert post("/v1/match", "first-secret").status_code == 200
+        rest.shutdown()

@@ -18,6 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--certificate", required=True, help="PEM file with the certificate and its chain")
         parser.add_argument("--key", required=True, help="PEM file with its private key")
         parser.add_argument("--sockets", type=int, default=2, help="socket processes, on the ports after the REST one")
+        parser.add_argument("--rest-workers", type=int, default=parts.REST_WORKERS, help="granian's --workers")
         parser.add_argument("--connections-per-address", type=int, default=4096)
         parser.add_argument("--port", type=int, default=443)
         parser.add_argument("--redirect-port", type=int, default=80)
@@ -36,5 +37,6 @@ class Command(BaseCommand):
             coordinator_allowlist=settings.COORDINATOR_ALLOWLIST,
             admin_allowlist=settings.ADMIN_ALLOWLIST,
             connections_per_address=options["connections_per_address"],
+            matches_at_once=options["rest_workers"] * parts.MATCHES_AT_ONCE,
         )
         self.stdout.write(nginx.rendered(site))

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.pure
         (errors.ValidationFailed, 422, "validation_failed"),
         (errors.TooManyRequests, 429, "too_many_requests"),
         (errors.Unavailable, 503, "unavailable"),
+        (errors.Overloaded, 503, "overloaded"),
         (errors.NotConfigured, 503, "not_configured"),
     ],
 )
@@ -54,7 +55,7 @@ def test_every_error_of_the_tree_is_in_this_table() -> None:
     named = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, HubError)}
     others = {each for each in below(HubError) if each.__module__ != errors.__name__}
     assert below(HubError) - others == named
-    assert len(named) == 15
+    assert len(named) == 16
     assert {each.code for each in others} <= {each.code for each in named}  # a kind of their own, no code of their own
 
 
