@@ -22,8 +22,8 @@ from poolhub.common.problems import PROBLEM_JSON
 from poolhub.common.requestid import HEADER, request_id_from
 
 WORKING = 8  # more threads of one Python only get into each other's way
-WAITING = 40
-MATCHES_WAITING = 24
+WAITING = 200  # a coordinator may ask many at once; that takes a second
+MATCHES_WAITING = 160
 SPARE = parts.REST_THREADS - WORKING - WAITING  # threads that refuse, and answer for health
 MATCHES = "/v1/match"
 FREE = ("/v1/health", "/health", "/v1/metrics")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 REST_WORKERS, SOCKET_PROCESSES = 2, 2
-REST_THREADS = 64  # of each worker; `poolhub.gate` says how many work, wait, and refuse
-MATCHES_AT_ONCE = 40  # that nginx lets through for each worker: more than wait and work, so that workers count refusals
+REST_THREADS = 256  # of each worker; `poolhub.gate` says how many work, wait, and refuse
+MATCHES_AT_ONCE = 180  # that nginx lets through for each worker: more than wait and work, so that workers count refusals
 LOG_CONFIG = "poolhub/servers.json"  # the servers' own words go to the hub's log too
 NGINX_SHIFT = 10  # in a cluster nginx is so far above the REST port
 HIGHEST = 65535 - NGINX_SHIFT

@@ -44,7 +44,7 @@ RATELIMIT_ENABLE = True
 LOGIN_ATTEMPTS = read.whole("LOGIN_ATTEMPTS", 10, low=1, high=1000)
 LOGIN_LOCKOUT_SEC = read.number("LOGIN_LOCKOUT_SEC", 900, low=1, high=86_400, unit="s")
 MAX_BODY_BYTES = read.whole("MAX_BODY_BYTES", 262_144, low=1024, high=16 * 1024 * 1024, unit="bytes")
-REQUEST_WAIT_MS = read.whole("REQUEST_WAIT_MS", 500, low=10, high=30_000, unit="ms")
+REQUEST_WAIT_MS = read.whole("REQUEST_WAIT_MS", 2000, low=10, high=30_000, unit="ms")
 
 # --- miners, matches, trust
 SESSION_TTL_SEC = read.number("SESSION_TTL_SEC", 60, low=0.1, high=86_400, unit="s")

@@ -95,7 +95,7 @@ def test_the_command_fills_it_in_from_the_settings() -> None:
     assert "client_max_body_size 70000;" in done.stdout
     assert done.stdout.count("allow 192.0.2.10/32; deny all;") == 1
     assert done.stdout.count("from anywhere") == 3
-    assert "limit_conn poolhub_matches 160;" in done.stdout
+    assert "limit_conn poolhub_matches 720;" in done.stdout
     assert os.fspath(ROOT) not in done.stdout
 
 
