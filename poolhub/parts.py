@@ -23,11 +23,13 @@ def ports_from(first: int, socket_processes: int = SOCKET_PROCESSES) -> Ports:
 
 
 def rest_command(host: str, port: int, *, workers: int = REST_WORKERS) -> list[str]:
-    """granian. Its back-pressure counts connections, idle ones too; while a body comes in, it holds a thread."""
+    """granian, which starts a worker that dies again. Its back-pressure counts connections, idle ones too; while a body
+    comes in, it holds a thread."""
     return [
         *module("granian"), "--interface", "wsgi", "--factory", "--host", host, "--port", str(port),
         "--workers", str(workers), "--blocking-threads", "8", "--backpressure", "512", "--http", "1", "--no-ws",
-        "--workers-kill-timeout", "15", "--no-access-log", "--log-config", LOG_CONFIG, "poolhub.wsgi:worker",
+        "--workers-kill-timeout", "15", "--no-access-log", "--log-config", LOG_CONFIG, "--respawn-failed-workers",
+        "poolhub.wsgi:worker",
     ]  # fmt: skip
 
 
