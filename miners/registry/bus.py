@@ -309,10 +309,14 @@ class Bus(Publisher):
             self._applied.notify_all()
         reports = found.get(REPORTS, ())
         self._apply_reports(reports)
-        if len(reports) < READ_COUNT:
-            self._level_at = time.monotonic()
         newest = reports[-1][0] if reports else None
-        self._delay_s = 0.0 if newest is None else max(0.0, time.time() - int(newest.partition(b"-")[0]) / 1000)
+        delay_s = 0.0 if newest is None else max(0.0, time.time() - milliseconds(newest) / 1000)
+        if len(reports) < READ_COUNT:
+            now, before = time.monotonic(), self._level_at
+            self._level_at = now
+            # it came since, whatever a clock says that differs from the one of Redis
+            delay_s = min(delay_s, now - before)
+        self._delay_s = delay_s
 
     def _apply_before(self) -> None:
         told, self._before = self._before, ()

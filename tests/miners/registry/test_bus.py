@@ -206,6 +206,16 @@ def test_while_redis_is_away_the_database_is_asked_within_the_second_that_others
         bus.stop()
 
 
+def test_a_clock_that_is_ahead_of_the_one_of_redis_costs_no_report_and_is_no_lag(processes, monkeypatch) -> None:
+    (one, _), (two, bus), (three, _) = processes
+    seconds = time.time
+    monkeypatch.setattr(time, "time", lambda: seconds() + 600)
+    for seed in range(5):
+        heartbeats(one, 50, seed)
+        assert agree(one, two, three)
+        assert bus.lag_ms() < 5000
+
+
 def test_a_stopped_process_has_published_what_waited(processes, monkeypatch) -> None:
     monkeypatch.setattr(publishing, "BATCH_S", 0.5)
     (one, bus), (two, _), _ = processes
