@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve cluster test test-browser screenshots check bench load lock format clean
+.PHONY: help run serve cluster test test-browser chaos load screenshots check bench lock format clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this 
 
 test-browser: .venv/dev  ## the admin in a real Chromium (Debian's package chromium)
 	$(PY) -m pytest -m browser
+
+chaos: .venv/dev  ## faults against a cluster under load, and a table of what held (SEED=1, ONLY=words; under 20 minutes)
+	@$(PY) -m tests.chaos --seed $(or $(SEED),1) --only "$(ONLY)"
 
 screenshots: .venv/dev  ## the admin's pages, photographed anew for docs/images/
 	$(PY) -m tests.browser.screenshots docs/images

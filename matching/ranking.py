@@ -6,6 +6,7 @@ is up to RUN of them, at one moment, with latency ranks as of its first. Jobs th
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,6 +18,7 @@ from matching.reservations.ledger import Ledger
 from matching.reservations.runtime import get_ledger
 from matching.reservations.sharing import Claim, claim_of
 from matching.reservations.table import reservations_writable
+from matching.reservations.turns import turn
 from matching.scoring import pipeline
 from matching.scoring.shared import Shared
 from matching.scoring.types import MatchResult, Query
@@ -51,7 +53,7 @@ def rank(request: MatchRequest) -> Found:
         reservations_writable()
         runtime.catch_up()  # what other processes have reserved and released until now counts
     for _ in range(TRIES):
-        with registry.lock:
+        with turn() if _reserves(request) else nullcontext(), registry.lock:
             step = _Step(registry, ledger, clock.now())
             taken = step.take(request, query, partial(pipeline.match, registry, now=step.now))
         if not taken.outrun:
@@ -79,9 +81,10 @@ def _run(asked: Sequence[MatchRequest | HubError]) -> list[Found | HubError]:
     queries = {
         i: query_of(each, default_weights=weights) for i, each in enumerate(asked) if not isinstance(each, HubError)
     }
-    unwritable = _prepare_to_reserve(asked)
     found: list[Found | HubError] = []
-    with registry.lock:
+    with ExitStack() as locks:
+        unwritable = _prepare_to_reserve(asked, locks)
+        locks.enter_context(registry.lock)
         until = time.perf_counter() + HELD_S
         step = _Step(registry, ledger, clock.now())
         shared = Shared(registry, queries.values(), now=step.now)
@@ -111,15 +114,16 @@ def _alone(request: MatchRequest | HubError) -> Found | HubError:
         return error
 
 
-def _prepare_to_reserve(asked: Sequence[MatchRequest | HubError]) -> Unavailable | None:
-    """Why nothing can be reserved now."""
+def _prepare_to_reserve(asked: Sequence[MatchRequest | HubError], locks: ExitStack) -> Unavailable | None:
+    """Why nothing can be reserved now; else it is this caller's turn."""
     if not any(not isinstance(each, HubError) and _reserves(each) for each in asked):
         return None
     try:
         reservations_writable()
+        runtime.catch_up()
+        locks.enter_context(turn())
     except Unavailable as error:
         return error
-    runtime.catch_up()
     return None
 
 

@@ -14,6 +14,7 @@ from matching.reservations.base import Reservation, once_filled
 from matching.reservations.durable import reservation_end, reservations_keep
 from matching.reservations.runtime import claims_lost, get_ledger, position
 from matching.reservations.table import reservations_writable
+from matching.reservations.turns import turn
 from matching.scoring import pipeline
 from matching.scoring.filters import CONSTRAINTS
 from matching.scoring.types import Candidate, MatchResult, Relaxation
@@ -91,11 +92,16 @@ def match_why_not(*, request: WhyNotRequest) -> WhyNotAnswer:
 
 def reservation_renew(*, reservation_id: str, ttl_ms: int | None) -> ReservationAnswer:
     reservations_writable()
-    renewed = once_filled(lambda: get_ledger().renew(reservation_id, ttl_ms=ttl_ms, now=clock.now()))
+    renewed = once_filled(partial(_renewed, reservation_id, ttl_ms))
     kept = reservations_keep([renewed] if renewed else [])
     if renewed is None or renewed.id not in kept:
         raise NotFound("This reservation has ended, or never was.")
     return reservation_answer(kept[renewed.id])
+
+
+def _renewed(reservation_id: str, ttl_ms: int | None) -> Reservation | None:
+    with turn():
+        return get_ledger().renew(reservation_id, ttl_ms=ttl_ms, now=clock.now())
 
 
 def reservation_release(*, reservation_id: str) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +28,7 @@ class Child:
     ) -> None:
         """gentle: the signal on which it finishes what is under way, and ends."""
         self.name = name
-        self._gentle = gentle
+        self._command, self._env, self._tell, self._gentle = command, env, tell, gentle
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             [*TIED, *command],
             cwd=ROOT,
@@ -64,6 +65,15 @@ class Child:
         finally:
             self._log.join(1)  # what it has started may hold the pipe open
         return True
+
+    def sweep(self) -> None:
+        """Kill what it has left behind in its session, for it has ended: it may hold a port."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def again(self) -> "Child":
+        """Started once more, the same way."""
+        return Child(self.name, self._command, env=self._env, tell=self._tell, gentle=self._gentle)
 
     def _hand_on(self, source: IO[str], tell: Callable[[str], object]) -> None:
         with source:

@@ -1,8 +1,9 @@
 """A hub as in production, all of it on one machine and in the foreground: ``make cluster``.
 
-Promises: nobody is told that it listens before every part is healthy. A part that ends by itself ends the cluster, with
-its exit code; none is started again, which is for systemd to do. On SIGTERM or Ctrl-C requests under way are answered,
-sockets are closed with 1012, what waits is written, and only then the databases end.
+Promises: nobody is told that it listens before every part is healthy. A part that ends by itself ends the cluster,
+with its exit code; with `restart` it is started again instead, after a pause, as systemd does it in production. On
+SIGTERM or Ctrl-C requests under way are answered, sockets are closed with 1012, what waits is written, and only then
+the databases end.
 """
 
 import os
@@ -28,6 +29,7 @@ from poolhub.children import ROOT, Child
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 25.0  # above the servers' own, so that they give up first
 STEP_S = 0.1
+RESTART_S = 1.0  # deploy/systemd: RestartSec
 
 Tell = Callable[[str], object]
 
@@ -38,8 +40,9 @@ class ClusterFailed(RuntimeError):
         super().__init__(text)
 
 
-def run(*, kept_in: Path | None, stop: threading.Event, tell: Tell) -> int:
-    """Until told to stop, or a part ends; the exit code. ClusterFailed where it cannot start."""
+def run(*, kept_in: Path | None, stop: threading.Event, tell: Tell, restart: bool = False) -> int:
+    """Until told to stop, or a part ends that is not started again; the exit code. ClusterFailed where it cannot
+    start."""
     ports, with_nginx = parts.ports_from(settings.POOLHUB_PORT), nginx.binary() is not None
     check_ports(ports, with_nginx=with_nginx)
     with _folder(kept_in) as folder, databases(kept_in, tell) as addresses:
@@ -53,7 +56,8 @@ def run(*, kept_in: Path | None, stop: threading.Event, tell: Tell) -> int:
         if with_nginx and not settings.TRUSTED_PROXIES:
             env["TRUSTED_PROXIES"] = ",".join(own_addresses())
         env[multiproc.VARIABLE] = str(metrics)
-        return Cluster(env=env, ports=ports, folder=folder, with_nginx=with_nginx, tell=tell).run(stop)
+        cluster = Cluster(env=env, ports=ports, folder=folder, with_nginx=with_nginx, tell=tell, restart=restart)
+        return cluster.run(stop)
 
 
 def check_ports(ports: parts.Ports, *, with_nginx: bool) -> None:
@@ -111,9 +115,18 @@ class Cluster:
     """The processes of a hub whose databases are there."""
 
     def __init__(
-        self, *, env: Mapping[str, str], ports: parts.Ports, folder: Path, with_nginx: bool, tell: Tell
+        self,
+        *,
+        env: Mapping[str, str],
+        ports: parts.Ports,
+        folder: Path,
+        with_nginx: bool,
+        tell: Tell,
+        restart: bool = False,
     ) -> None:
+        """restart: what ends by itself, once all of it was healthy, is started again."""
         self._env, self._ports, self._folder, self._with_nginx, self._tell = env, ports, folder, with_nginx, tell
+        self._restart = restart
         self._began_at = time()
         self._rest: list[Child] = []
         self._sockets: list[Child] = []
@@ -134,7 +147,10 @@ class Cluster:
             if not stop.is_set():
                 self._tell(self._where())
             while not stop.is_set():
-                self._look(stop)
+                if self._restart:
+                    self._start_again(stop)
+                else:
+                    self._look(stop)
         except ClusterFailed as error:
             self._tell(f"the cluster ends: {error}")
             self._drain()
@@ -176,6 +192,19 @@ class Cluster:
         for child in (*self._rest, *self._sockets, *self._others, *self._nginx):
             if child.code is not None and not stop.is_set():
                 raise ClusterFailed(f"{child.name} ended with code {child.code}", child.code or 1)
+
+    def _start_again(self, stop: threading.Event) -> None:
+        """Wait a moment; start what has ended, RESTART_S after it was seen."""
+        stop.wait(STEP_S)
+        for group in (self._rest, self._sockets, self._others, self._nginx):
+            for at, child in enumerate(group):
+                if child.code is None or stop.is_set():
+                    continue
+                self._tell(f"{child.name} ended with code {child.code}, and is started again")
+                child.sweep()
+                stop.wait(RESTART_S)
+                if not stop.is_set():
+                    group[at] = child.again()
 
     def _is_healthy(self) -> bool:
         return all(_answers(port) for port in (self._ports.rest, *self._ports.sockets)) and self._worker_is_seen()

@@ -1,14 +1,18 @@
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django_prometheus.middleware import PrometheusAfterMiddleware
 from django_prometheus.utils import Time
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from poolhub.common.problems import from_status, problem_response
+from poolhub.common.errors import Unavailable
+from poolhub.common.problems import from_exception, from_status, problem_response
 from poolhub.common.requestid import HEADER, request_id_of
+
+logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -70,3 +74,11 @@ class ProblemMiddleware:
         if "Allow" in response.headers:
             problem.headers["Allow"] = response.headers["Allow"]
         return problem
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A part that is away is 503 on the admin's pages too; all else goes on to Django, which logs it."""
+        error = from_exception(exception)
+        if error is None or error.status != Unavailable.status:
+            return None
+        logger.warning("%s %s answered 503: %s", request.method, request.path, exception)
+        return problem_response(error, request_id_of(request))

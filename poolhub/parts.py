@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 REST_WORKERS, SOCKET_PROCESSES = 2, 2
-REST_THREADS = 256  # of each worker; `poolhub.gate` says how many work, wait, and refuse
-MATCHES_AT_ONCE = 180  # that nginx lets through for each worker: more than wait and work, so that workers count refusals
+REST_THREADS = 256  # of each worker; see `poolhub.gate`
+MATCHES_AT_ONCE = 180  # that nginx lets through for each worker: more than wait and work, so that they count refusals
 LOG_CONFIG = "poolhub/servers.json"  # the servers' own words go to the hub's log too
 NGINX_SHIFT = 10  # in a cluster nginx is so far above the REST port
 HIGHEST = 65535 - NGINX_SHIFT
@@ -25,14 +25,16 @@ def ports_from(first: int, socket_processes: int = SOCKET_PROCESSES) -> Ports:
 
 
 def rest_command(host: str, port: int, *, workers: int = REST_WORKERS) -> list[str]:
-    """granian. Its back-pressure counts connections, idle ones too; while a body comes in, it holds a thread.
+    """granian, which starts a worker that dies again. Its back-pressure counts connections, idle ones too; while a body
+    comes in, it holds a thread.
 
     What finds no thread waits where nobody can refuse it, so there are more than may work at once: `poolhub.gate`.
     """
     return [
         *module("granian"), "--interface", "wsgi", "--factory", "--host", host, "--port", str(port),
         "--workers", str(workers), "--blocking-threads", str(REST_THREADS), "--backpressure", "512", "--http", "1",
-        "--no-ws", "--workers-kill-timeout", "15", "--no-access-log", "--log-config", LOG_CONFIG, "poolhub.wsgi:worker",
+        "--no-ws", "--workers-kill-timeout", "15", "--no-access-log", "--log-config", LOG_CONFIG,
+        "--respawn-failed-workers", "poolhub.wsgi:worker",
     ]  # fmt: skip
 
 

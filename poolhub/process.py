@@ -15,14 +15,19 @@ from django.db import DatabaseError, connection
 from psycopg_pool import PoolTimeout
 
 from miners.registry import runtime
+from poolhub.common.postgres import patience
 
 logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 
 
-def begin() -> None:
-    """Load the registry; where the database is away, the first request that needs it tries again."""
+def begin(*, serves: bool = True) -> None:
+    """Load the registry; where the database is away, the first request that needs it tries again.
+
+    serves: requests wait here, which must not wait for a database that stands still.
+    """
+    patience.serve(impatient=serves)
     try:
         runtime.get_registry()
     except (DatabaseError, PoolTimeout, OSError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from poolhub.common.postgres.patience import ImpatientConnection
 from poolhub.env import Reader, env_file
 from poolhub.theme import UNFOLD  # noqa: F401 - Django reads it here
 from poolhub.version import VERSION
@@ -122,7 +123,13 @@ else:
     DATABASE["CONN_HEALTH_CHECKS"] = True
     DATABASE["OPTIONS"] = {
         "connect_timeout": 3,
-        "pool": {"min_size": 1, "max_size": DB_POOL_SIZE, "timeout": 3.0},
+        "pool": {
+            "min_size": 1,
+            "max_size": DB_POOL_SIZE,
+            "timeout": 3.0,
+            "reconnect_timeout": 2.0,
+            "connection_class": ImpatientConnection,
+        },
         **DATABASE["OPTIONS"],
     }
 DATABASES: dict[str, dict[str, Any]] = {"default": DATABASE}

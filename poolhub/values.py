@@ -129,7 +129,7 @@ def _postgresql(dsn: str) -> dict[str, Any]:
     if not all(_is_port(port) for port in str(parts.get("port") or "").split(",")):
         raise Absurd("its port is no number from 1 to 65535")
     named = {key.upper(): parts.pop(key, "") for key in ("user", "password", "host", "port")}
-    return {"ENGINE": "django.db.backends.postgresql", "NAME": parts.pop("dbname"), **named, "OPTIONS": parts}
+    return {"ENGINE": "poolhub.common.postgres", "NAME": parts.pop("dbname"), **named, "OPTIONS": parts}
 
 
 def _is_port(text: str) -> bool:

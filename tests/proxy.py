@@ -1,8 +1,10 @@
-"""A TCP proxy in front of a server under test, which can stop answering or go away, and come back."""
+"""A TCP proxy in front of a server under test, which can stop answering, be slow or go away, and come back."""
 
 import select
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,6 +19,7 @@ class Proxy:
         self._target = target
         self._hangs = threading.Event()
         self._gone = threading.Event()
+        self._delay_s = 0.0
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -31,7 +34,12 @@ class Proxy:
         """Every connection, and each new one, is closed at once."""
         self._gone.set()
 
+    def delay(self, seconds: float) -> None:
+        """What the server says arrives so much later."""
+        self._delay_s = seconds
+
     def heal(self) -> None:
+        self._delay_s = 0.0
         self._hangs.clear()
         self._gone.clear()
 
@@ -55,16 +63,22 @@ class Proxy:
 
     def _pass_on(self, client: socket.socket) -> None:
         with client, suppress(OSError), _connected(self._target) as server:
-            ends = {client: server, server: client}
+            on_the_way: deque[tuple[float, bytes]] = deque()  # when it arrives at the client
             while not (self._stop.is_set() or self._gone.is_set()):
                 if self._hangs.wait(0):
                     self._stop.wait(STEP_S)
                     continue
-                for ready in select.select(list(ends), [], [], STEP_S)[0]:
+                ahead = on_the_way[0][0] - time.monotonic() if on_the_way else STEP_S
+                for ready in select.select([client, server], [], [], min(max(ahead, 0), STEP_S))[0]:
                     data = ready.recv(65_536)
                     if not data:
                         return
-                    ends[ready].sendall(data)
+                    if ready is client:
+                        server.sendall(data)
+                    else:
+                        on_the_way.append((time.monotonic() + self._delay_s, data))
+                while on_the_way and on_the_way[0][0] <= time.monotonic():
+                    client.sendall(on_the_way.popleft()[1])
 
 
 def _connected(target: Target) -> socket.socket:

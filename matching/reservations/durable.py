@@ -16,6 +16,7 @@ from matching.reservations.base import Reservation, once_filled
 from matching.reservations.holds import Outcome
 from matching.reservations.runtime import get_ledger
 from matching.reservations.table import reservations_end, reservations_write
+from matching.reservations.turns import turn
 from miners.registry import runtime
 from poolhub.common import clock
 from poolhub.common.errors import Unavailable
@@ -49,7 +50,7 @@ def job_settle(*, job_id: str, miner_id: str, outcome: Outcome, ended: Sequence[
     Raises nothing while the store is away: what was told is stored, and the slots are freed as soon as it is back.
     """
     try:
-        released = once_filled(partial(get_ledger().settle, job_id, miner_id, outcome, now=clock.now()))
+        released = once_filled(partial(_settle, job_id, miner_id, outcome))
         if released is not None and released.id not in ended:  # it was being written when the database was asked
             reservations_end([released.id])
         for reservation_id in ended:
@@ -74,8 +75,21 @@ def _kept(each: Reservation, *, ended: bool) -> Reservation | None:
     return None
 
 
+def _settle(job_id: str, miner_id: str, outcome: Outcome) -> Reservation | None:
+    get_ledger().settle_hold(job_id, miner_id, outcome, now=clock.now())
+    if outcome is Outcome.ACCEPTED:
+        return None
+    with turn():
+        return get_ledger().settle_reservation(job_id, miner_id, outcome, now=clock.now())
+
+
 def _release(reservation_id: str) -> None:
-    once_filled(partial(get_ledger().release, reservation_id, now=clock.now()))
+    once_filled(partial(_release_now, reservation_id))
+
+
+def _release_now(reservation_id: str) -> None:
+    with turn():
+        get_ledger().release(reservation_id, now=clock.now())
 
 
 class Owed:

@@ -10,8 +10,9 @@ Nothing is lost unseen. Batches and events carry their writer and its count, a w
 an empty batch a second, and a key of the streams' epoch tells when Redis has lost its data. Whoever sees a jump or a
 new epoch asks everybody to tell their state once more, and asks the database for rows that are newer than its own.
 
-Staleness: BATCH_S and the way through Redis for reports, the way alone for events. While Redis is away it grows, and
-`lag_ms` says so.
+Staleness: BATCH_S and the way through Redis for reports, the way alone for events. While Redis is away reports wait,
+and `lag_ms` says so; rows are taken from the database instead, within a second of their commit (the more miners, the
+later: a look takes LOOK_SHARE of the time at most), so that who has left is not offered.
 """
 
 import logging
@@ -62,6 +63,8 @@ READ_COUNT = 500
 REST_S = 1.0  # how long requests do without a Redis that failed
 LONG_PAUSE_S = KEEP_REPORTS_MS / 2000  # a process stopped for longer may have missed what is no longer there
 RECOVER_PAUSE_S = 1.0
+DEAF_S = BLOCK_MS / 1000 + 0.1  # nothing was read for so long: what others commit has to be looked for
+LOOK_S, LOOK_SHARE = 0.2, 0.5  # so often, and at most for so large a part of the time
 MAX_STRANGERS = 100_000
 
 Handler = Callable[[bytes], object]
@@ -91,7 +94,8 @@ class Event(NamedTuple):
 
 
 class Bus(Publisher):
-    """One process's end of the bus: a thread that publishes and a thread that applies."""
+    """One process's end of the bus: a thread that publishes, one that applies, and one that looks into the database
+    while there is nothing to be read."""
 
     def __init__(
         self,
@@ -117,6 +121,7 @@ class Bus(Publisher):
         self._positions: dict[str, StreamId] = {REPORTS: START, EVENTS: START}
         self._recover_due = False
         self._recovered_at = -RECOVER_PAUSE_S
+        self._deaf = False  # the last try to read has failed
         self._strangers: set[int] = set()  # primary keys that the database did not know either
         self._before: Iterable[tuple[bytes, bytes]] = ()  # what others told, until the parts are there to hear it
         self._level_at = time.monotonic()  # when this process had last read everything there was
@@ -200,13 +205,14 @@ class Bus(Publisher):
 
     def start(self) -> None:
         self._apply_before()
-        for work, name in ((self._publish_on, "hub-publish"), (self._read_on, "hub-read")):
+        works = ((self._publish_on, "hub-publish"), (self._read_on, "hub-read"), (self._look_on, "hub-look"))
+        for work, name in works:
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End both threads; what waits is published first, where Redis takes it."""
+        """End the threads; what waits is published first, where Redis takes it."""
         self._stop.set()
         self._wake.set()
         for thread in self._threads:
@@ -243,17 +249,35 @@ class Bus(Publisher):
                 self._read_once(client)
                 if failures:
                     logger.warning("the bus reads again")
-                    failures = 0
+                    failures, self._deaf = 0, False
                     self._catch_up()
                 self._recover_if_due()
             except (RedisError, OSError) as error:
                 if not failures:
                     logger.warning("the bus cannot read: %s", error)
-                client, failures = None, failures + 1
+                client, failures, self._deaf = None, failures + 1, True
                 self._stop.wait(RETRY_S[min(failures, len(RETRY_S)) - 1])
             except Exception:  # one bad record must not end the reading
                 logger.exception("the bus passes over what it cannot apply")
             close_old_connections()
+
+    def _look_on(self) -> None:
+        """While nothing can be read, take what others have committed from the database: a logout, a disabling."""
+        pause_s, failing = LOOK_S, False
+        while not self._stop.wait(pause_s):
+            pause_s = LOOK_S
+            if not self._deaf and time.monotonic() - self._level_at < DEAF_S:
+                continue
+            begun = time.monotonic()
+            try:
+                self._recover()
+                failing = False
+            except Exception:  # the database may be away too
+                if not failing:
+                    logger.exception("the bus cannot be read, and the database cannot be asked instead")
+                failing = True
+            close_old_connections()
+            pause_s = max(LOOK_S, (time.monotonic() - begun) * (1 / LOOK_SHARE - 1))
 
     def _watch_epoch(self, client: Redis) -> None:
         epoch = client.get(EPOCH)
@@ -285,10 +309,14 @@ class Bus(Publisher):
             self._applied.notify_all()
         reports = found.get(REPORTS, ())
         self._apply_reports(reports)
-        if len(reports) < READ_COUNT:
-            self._level_at = time.monotonic()
         newest = reports[-1][0] if reports else None
-        self._delay_s = 0.0 if newest is None else max(0.0, time.time() - int(newest.partition(b"-")[0]) / 1000)
+        delay_s = 0.0 if newest is None else max(0.0, time.time() - milliseconds(newest) / 1000)
+        if len(reports) < READ_COUNT:
+            now, before = time.monotonic(), self._level_at
+            self._level_at = now
+            # it came since, whatever a clock says that differs from the one of Redis
+            delay_s = min(delay_s, now - before)
+        self._delay_s = delay_s
 
     def _apply_before(self) -> None:
         told, self._before = self._before, ()

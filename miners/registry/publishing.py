@@ -49,6 +49,7 @@ class Publisher:
         self._sending = threading.Lock()  # of events, whose numbers are their order
         self._told = 0  # events published
         self._seq = 0  # batches published
+        self._oldest_kept = "0-0"  # on the stream of reports
         self._resend_due = False
         self._resent_at = -RESEND_PAUSE_S
         self._call_due = False
@@ -146,8 +147,9 @@ class Publisher:
         del waiting[:count]
 
     def _xadd_reports(self, client: Redis, data: bytes) -> None:
-        oldest = int(time.time() * 1000) - KEEP_REPORTS_MS
-        client.xadd(REPORTS, {b"b": data}, minid=f"{oldest}-0", approximate=True)
+        # by the clock of Redis, as the last position tells it: by one that is ahead, what nobody has read yet would go
+        added: Any = client.xadd(REPORTS, {b"b": data}, minid=self._oldest_kept, approximate=True)
+        self._oldest_kept = f"{max(0, int(added.partition(b'-')[0]) - KEEP_REPORTS_MS)}-0"
         self._seq += 1
 
     def _resend(self, client: Redis) -> None:

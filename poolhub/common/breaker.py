@@ -53,6 +53,10 @@ class Breaker:
             self._next_s, self._trying = self._rest_s, False
             return again
 
+    def failing(self) -> bool:
+        """Whether the last that was heard of it is a failure."""
+        return self._until is not None
+
     def rests(self) -> bool:
         """Whether a caller would be refused now."""
         until = self._until

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,10 +135,24 @@ def _inode(port: int, peer_port: int) -> str | None:
 
 def child_with(pid: int, word: str) -> int:
     """A child of this process that has the word in its command."""
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if word in Path(f"/proc/{child}/cmdline").read_text():
-            return int(child)
+    for child in children(pid):
+        if word in command_of(child):
+            return child
     raise AssertionError(f"no child of {pid} has {word} in its command")
+
+
+def children(pid: int) -> list[int]:
+    """Of its main thread; none where it has ended."""
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def command_of(pid: int) -> str:
+    """Its words, each ended by NUL; none where it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def free_ports() -> parts.Ports:
@@ -161,14 +175,14 @@ def is_free(port: int) -> bool:
 
 
 @contextmanager
-def running_cluster(folder: Path, **changes: str) -> Iterator[RunningCluster]:
+def running_cluster(folder: Path, *options: str, **changes: str) -> Iterator[RunningCluster]:
     """Started and healthy; ended by SIGTERM. Without DB_DSN and REDIS_URL it has servers of its own."""
     assert nginx.binary() is not None, MISSING
     ports = free_ports()
     env = {**hub_environment("sqlite:///unused", ports.rest), "REDIS_URL": "", **changes}
     log = folder / f"cluster-{ports.rest}.log"
     with log.open("wb") as sink:
-        command = [sys.executable, str(ROOT / "manage.py"), "cluster"]
+        command = [sys.executable, str(ROOT / "manage.py"), "cluster", *options]
         process = subprocess.Popen(command, env=env, stdout=sink, stderr=subprocess.STDOUT)
     hub = RunningCluster(
         base=f"http://127.0.0.1:{ports.rest}",

@@ -9,6 +9,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, path
 
 from poolhub import urls
 from tests.hub import LiveHub
+from tests.matching.reservations.stores import failing
+from tests.operators import superuser
 from tests.poolhub.routes import METHODS, ROUTES, path_of
 
 PROBLEM = "application/problem+json"
@@ -172,3 +174,13 @@ def test_a_real_server_answers_both_forms_and_refuses_other_methods(http, route)
     assert http.request(ROUTES[route][0], route).status_code == http.request(ROUTES[route][0], route + "/").status_code
     for method in set(METHODS) - set(ROUTES[route]) - {"HEAD"}:
         assert_problem(http.request(method, route), 405)
+
+
+@pytest.mark.django_db
+def test_an_admin_page_that_needs_a_database_which_is_away_is_503_and_no_error_of_the_hub() -> None:
+    client = superuser()
+    with failing():
+        reply = client.get("/admin/miners/miner/")
+    assert reply.status_code == 503
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert int(reply.headers["Retry-After"]) > 0

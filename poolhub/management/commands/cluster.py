@@ -22,6 +22,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         text = "folder in which PostgreSQL and Valkey keep their data; else it goes with them"
         parser.add_argument("--data", type=Path, metavar="DIR", help=text)
+        text = "start parts that end by themselves again, as systemd does in production; else the cluster ends too"
+        parser.add_argument("--restart", action="store_true", help=text)
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
@@ -29,7 +31,8 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         data: Path | None = options["data"]
         try:
-            code = cluster.run(kept_in=data and data.resolve(), stop=stop, tell=self.tell)
+            kept_in = data and data.resolve()
+            code = cluster.run(kept_in=kept_in, stop=stop, tell=self.tell, restart=options["restart"])
         except cluster.ClusterFailed as error:
             raise CommandError(str(error), returncode=error.code) from None
         if code:

@@ -9,6 +9,7 @@ from django.db import connection
 
 from miners.registry import runtime
 from poolhub import chores
+from poolhub.common.postgres import patience
 from poolhub.management.migrated import require_migrated
 from poolhub.onlyone import AlreadyRunning, only_process
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         from poolhub.asgi import application  # noqa: PLC0415
         from poolhub.server import HubServer, endpoint_of  # noqa: PLC0415
 
+        patience.serve()
         runtime.get_registry()  # loaded before anybody asks
         connection.close()
         endpoint = endpoint_of(settings.POOLHUB_HOST, settings.POOLHUB_PORT)

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        process.begin()
+        process.begin(serves=False)
         runtime.every(keeper.PERIOD_S, runtime.snapshot_make, "snapshot")
         try:
             with chores.outside(stop):

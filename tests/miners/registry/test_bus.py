@@ -15,6 +15,7 @@ from miners.registry.records import Report
 from miners.registry.store import Registry
 from tests.hub import free_port
 from tests.miners.registry.replicas import agree, differing, join, pool
+from tests.proxy import proxy
 from tests.waiting import until
 
 pytestmark = pytest.mark.pure
@@ -187,6 +188,32 @@ def test_a_missed_event_has_the_database_asked(url) -> None:
     until(lambda: asked)
     for bus in (writer, reader):
         bus.stop()
+
+
+@pytest.mark.parametrize("how", ["cut", "hang"])
+def test_while_redis_is_away_the_database_is_asked_within_the_second_that_others_may_take_to_know(server, how) -> None:
+    asked: list[float] = []
+    with proxy(("127.0.0.1", server._desired_port)) as line:
+        bus = join(pool(3, now=time.time()), f"redis://127.0.0.1:{line.port}", lambda: asked.append(time.monotonic()))
+        until(lambda: bus.lag_ms() < 100 and not bus._recover_due, 5, "it reads")
+        getattr(line, how)()
+        asked.clear()
+        since = time.monotonic()
+        until(lambda: len(asked) >= 3, 5, "it is asked again and again")
+        assert asked[0] - since < 1.0
+        line.heal()
+        until(lambda: bus.lag_ms() < 100 and not bus._deaf, 10, "it reads again")
+        bus.stop()
+
+
+def test_a_clock_that_is_ahead_of_the_one_of_redis_costs_no_report_and_is_no_lag(processes, monkeypatch) -> None:
+    (one, _), (two, bus), (three, _) = processes
+    seconds = time.time
+    monkeypatch.setattr(time, "time", lambda: seconds() + 600)
+    for seed in range(5):
+        heartbeats(one, 50, seed)
+        assert agree(one, two, three)
+        assert bus.lag_ms() < 5000
 
 
 def test_a_stopped_process_has_published_what_waited(processes, monkeypatch) -> None:
