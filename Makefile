@@ -48,7 +48,7 @@ bench: .venv/bench  ## the benchmarks, each beside its reference; results go to 
 	$(PY) -m benchmarks
 
 lock: .venv/dev  ## pin requirements*.in into requirements*.txt, with hashes
-	for name in requirements requirements-evm requirements-dev requirements-bench; do \
+	for name in requirements requirements-evm requirements-otel requirements-dev requirements-bench; do \
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --output-file $$name.txt $$name.in || exit 1; done
 

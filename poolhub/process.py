@@ -15,6 +15,7 @@ from django.db import DatabaseError, connection
 from psycopg_pool import PoolTimeout
 
 from miners.registry import runtime
+from poolhub import otel
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ Message = MutableMapping[str, Any]
 
 
 def begin() -> None:
-    """Load the registry; where the database is away, the first request that needs it tries again."""
+    """Load the registry; where the database is away, the first request that needs it tries again. Tracing begins."""
+    otel.begin()
     try:
         runtime.get_registry()
     except (DatabaseError, PoolTimeout, OSError) as error:
@@ -36,6 +38,7 @@ def begin() -> None:
 
 def end() -> None:
     runtime.stop()
+    otel.end()
 
 
 def end_with_worker() -> None:

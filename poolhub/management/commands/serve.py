@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from miners.registry import runtime
-from poolhub import chores
+from poolhub import chores, otel
 from poolhub.management.migrated import require_migrated
 from poolhub.onlyone import AlreadyRunning, only_process
 
@@ -32,6 +32,7 @@ class Command(BaseCommand):
         from poolhub.asgi import application  # noqa: PLC0415
         from poolhub.server import HubServer, endpoint_of  # noqa: PLC0415
 
+        otel.begin()
         runtime.get_registry()  # loaded before anybody asks
         connection.close()
         endpoint = endpoint_of(settings.POOLHUB_HOST, settings.POOLHUB_PORT)
@@ -41,6 +42,7 @@ class Command(BaseCommand):
                 server.run()
         finally:
             runtime.stop()
+            otel.end()
         if server.failure is not None:
             raise CommandError(f"the hub cannot listen: {server.failure}")
 
