@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve cluster test test-browser screenshots check bench lock format clean
+.PHONY: help run serve cluster test test-browser screenshots check check-code check-security bench lock format clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -36,13 +36,21 @@ test-browser: .venv/dev  ## the admin in a real Chromium (Debian's package chrom
 screenshots: .venv/dev  ## the admin's pages, photographed anew for docs/images/
 	$(PY) -m tests.browser.screenshots docs/images
 
-check: .venv/dev  ## lint, types, layers, migrations, deployment settings
+check: .venv/dev  ## all that can be said without running tests: the next two, at the same time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-security
+
+check-code: .venv/dev  ## lint, types, layers, migrations, deployment settings
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 	POOLHUB_ENV_FILE=tests/embedded.env $(PY) manage.py makemigrations --check --dry-run
 	POOLHUB_ENV_FILE=tests/production.env $(PY) manage.py check --deploy --fail-level WARNING
+
+check-security: .venv/dev  ## bandit, secrets in the repository, known vulnerabilities of what is pinned
+	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml .
+	$(PY) -m tests.security.leaks
+	$(PY) -m tests.security.advisories
 
 bench: .venv/bench  ## the benchmarks, each beside its reference; results go to benchmarks/results/
 	$(PY) -m benchmarks
