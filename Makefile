@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve cluster test test-browser screenshots check check-code check-security bench lock format clean
+.PHONY: help run serve cluster test test-browser screenshots check check-code check-security fuzz bench lock format clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -52,11 +52,14 @@ check-security: .venv/dev  ## bandit, secrets in the repository, known vulnerabi
 	$(PY) -m tests.security.leaks
 	$(PY) -m tests.security.advisories
 
+fuzz: .venv/fuzz  ## every decoder of bytes from outside, guided by coverage, for FUZZ_S seconds each (default 20)
+	$(PY) -m tests.fuzz $(FUZZ_S)
+
 bench: .venv/bench  ## the benchmarks, each beside its reference; results go to benchmarks/results/
 	$(PY) -m benchmarks
 
 lock: .venv/dev  ## pin requirements*.in into requirements*.txt, with hashes
-	for name in requirements requirements-evm requirements-otel requirements-dev requirements-bench; do \
+	for name in requirements requirements-evm requirements-otel requirements-dev requirements-bench requirements-fuzz; do \
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --output-file $$name.txt $$name.in || exit 1; done
 
@@ -87,4 +90,9 @@ $(PY):
 .venv/bench: requirements-bench.txt | .venv/runtime
 	@echo "installing requirements-bench.txt …"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+.venv/fuzz: requirements-fuzz.txt | .venv/dev
+	@echo "installing requirements-fuzz.txt …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
 	@touch $@
