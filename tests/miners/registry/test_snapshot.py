@@ -252,6 +252,8 @@ def test_a_version_with_other_columns_is_refused(monkeypatch) -> None:
         (snapshot.HEAD, lambda head: msgspec.structs.replace(head, hidden={10**6: Hidden(NOTHING_ATTESTED, NOW)})),
         (snapshot.HEAD, lambda head: msgspec.structs.replace(head, vocabulary=[])),
         (snapshot.HEAD, lambda head: {**msgspec.structs.asdict(head), "removed": msgspec.Raw(b"\x91\xa1\xff")}),
+        ("rows 0", lambda data: (2**40).to_bytes(8, "little") + data[8:]),  # the first miner's primary key
+        ("rows 0", lambda data: (-1).to_bytes(8, "little", signed=True) + data[8:]),
         ("rows 0", lambda data: data[:-5]),
         ("rows 0", lambda data: data + b"x"),
         ("live 0", lambda data: data[:-8]),
