@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve cluster test test-browser chaos load screenshots check bench lock format clean
+.PHONY: help run serve cluster test test-browser chaos load screenshots check check-code check-security fuzz bench lock format clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -39,13 +39,24 @@ chaos: .venv/dev  ## faults against a cluster under load, and a table of what he
 screenshots: .venv/dev  ## the admin's pages, photographed anew for docs/images/
 	$(PY) -m tests.browser.screenshots docs/images
 
-check: .venv/dev  ## lint, types, layers, migrations, deployment settings
+check: .venv/dev  ## all that can be said without running tests: the next two, at the same time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-security
+
+check-code: .venv/dev  ## lint, types, layers, migrations, deployment settings
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 	POOLHUB_ENV_FILE=tests/embedded.env $(PY) manage.py makemigrations --check --dry-run
 	POOLHUB_ENV_FILE=tests/production.env $(PY) manage.py check --deploy --fail-level WARNING
+
+check-security: .venv/dev  ## bandit, secrets in the repository, known vulnerabilities of what is pinned
+	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml .
+	$(PY) -m tests.security.leaks
+	$(PY) -m tests.security.advisories
+
+fuzz: .venv/fuzz  ## every decoder of bytes from outside, guided by coverage, for FUZZ_S seconds each (default 20)
+	$(PY) -m tests.fuzz $(FUZZ_S)
 
 bench: .venv/bench  ## the benchmarks, each beside its reference; results go to benchmarks/results/
 	$(PY) -m benchmarks
@@ -54,7 +65,7 @@ load: .venv/bench  ## a whole hub under load for 15 minutes, then beyond what it
 	$(PY) -m benchmarks load --beyond
 
 lock: .venv/dev  ## pin requirements*.in into requirements*.txt, with hashes
-	for name in requirements requirements-evm requirements-dev requirements-bench; do \
+	for name in requirements requirements-evm requirements-otel requirements-dev requirements-bench requirements-fuzz; do \
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --output-file $$name.txt $$name.in || exit 1; done
 
@@ -85,4 +96,9 @@ $(PY):
 .venv/bench: requirements-bench.txt | .venv/runtime
 	@echo "installing requirements-bench.txt …"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+.venv/fuzz: requirements-fuzz.txt | .venv/dev
+	@echo "installing requirements-fuzz.txt …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
 	@touch $@

@@ -19,6 +19,7 @@ from miners.services.rows import changing, miner_lock_known
 from poolhub.common import clock
 from poolhub.common.errors import Conflict
 from poolhub.common.metrics import FEEDBACK
+from poolhub.common.tracing import note, span
 
 DAY_S = 86_400
 
@@ -43,7 +44,8 @@ def feedback_record(
     The miner's row is locked from before the look for a repeat, so two tellers of one job come one after the other.
     """
     half_life_s = settings.TRUST_HALF_LIFE_DAYS * DAY_S
-    with changing():
+    with span("feedback"), changing():
+        note(job_id=job_id)
         miner = miner_lock_known(miner_id)
         now = clock.now()  # with the lock held, so that the log is in the order in which it was folded
         evidence = evidence_of(miner).faded(now, half_life_s=half_life_s)

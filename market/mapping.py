@@ -69,13 +69,16 @@ def compiled(expression: str) -> ParsedResult:
     """BadFeed where it is no JMESPath."""
     try:
         return jmespath.compile(expression)
-    except JMESPathError as error:
+    except (JMESPathError, ValueError, RecursionError) as error:  # of a number, or nesting, without end
         raise BadFeed(f"{expression!r} is no JMESPath expression: {' '.join(str(error).split())}") from None
 
 
 def mapped(content: Any, paths: Paths, units: Mapping[str, Unit], *, now: float) -> Mapped:
     """The prices of a feed's JSON (with numbers as Decimal). BadFeed where no row can be used."""
-    found = _ask(compiled(paths.rows or "@"), content)
+    try:
+        found = _ask(compiled(paths.rows or "@"), content)
+    except _BadRow as error:
+        raise BadFeed(str(error)) from None
     if not isinstance(found, list):
         raise BadFeed("the expression for the rows gives no list")
     if len(found) > MAX_ROWS:

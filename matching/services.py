@@ -35,6 +35,7 @@ from miners.registry.runtime import get_registry
 from poolhub.common import clock, codec
 from poolhub.common.errors import HubError, NotFound, Unavailable
 from poolhub.common.metrics import MATCH_EMPTY, MATCH_LATENCY, MATCH_REJECTIONS, MATCH_REQUESTS
+from poolhub.common.tracing import note, span
 
 # looked up once: finding a label's counter costs more than counting
 MATCHED, EMPTY = (MATCH_REQUESTS.labels(outcome=outcome) for outcome in ("matched", "empty"))
@@ -52,9 +53,13 @@ def match_find(*, request: MatchRequest) -> MatchAnswer:
     Raises Unavailable where a reservation is asked for that cannot be decided or kept.
     """
     started = time.perf_counter()
-    found = once_filled(partial(_find, request))
-    kept = reservations_keep([found.granted] if found.granted else [])
-    return _told(found, kept, started=started)
+    with span("match"):
+        note(job_id=request.job_id)
+        found = once_filled(partial(_find, request))
+        with span("keep"):
+            kept = reservations_keep([found.granted] if found.granted else [])
+        with span("answer"):
+            return _told(found, kept, started=started)
 
 
 def match_batch(*, requests: Sequence[Raw]) -> list[MatchAnswer | HubError]:
@@ -123,8 +128,11 @@ def _find(request: MatchRequest) -> Found:
     started = time.perf_counter()
     for _ in range(TRIES):
         since = position()
-        found = rank(request)
-        if found.claim is None or not claims_lost([found.claim], since=since):
+        with span("rank"):
+            found = rank(request)
+        with span("claim"):
+            lost = found.claim is not None and claims_lost([found.claim], since=since)
+        if not lost:
             break
     return replace(found, took_s=time.perf_counter() - started)
 

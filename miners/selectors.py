@@ -8,7 +8,7 @@ from math import isfinite
 
 from msgspec import convert
 
-from miners.models import Miner
+from miners.models import ManifestIssuer, Miner
 from miners.profile import UNSAFE
 from miners.registry.records import MinerView, State
 from miners.registry.runtime import get_registry
@@ -73,6 +73,11 @@ def miner_get(miner_id: str) -> MinerAnswer:
     if view is None:
         raise NotFound(f"no miner {miner_id}")
     return _answers([view])[0]
+
+
+def issuers_failing() -> int:
+    """Those that are switched on, and whose keys could not be fetched at the last try."""
+    return ManifestIssuer.objects.filter(enabled=True).exclude(jwks_url="").exclude(fetch_error="").count()
 
 
 def _answers(views: Iterable[MinerView]) -> list[MinerAnswer]:

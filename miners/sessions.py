@@ -51,6 +51,6 @@ def token_read(token: str) -> tuple[str, int] | None:
     """Whom a token names, None where the hub never issued it. Says nothing about whether it still lives."""
     try:
         miner_id, _, session = Signer(salt=SALT).unsign(token).rpartition("/")
-    except BadSignature:
+    except (BadSignature, UnicodeEncodeError):  # a lone surrogate cannot be signed
         return None
     return miner_id, int(session)

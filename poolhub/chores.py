@@ -32,7 +32,7 @@ from miners.registry import runtime, sync
 from miners.services.issuers import keys_refresh
 from miners.services.manifests import manifests_purge
 from poolhub import multiproc
-from poolhub.common import clock, redis
+from poolhub.common import clock, redis, tracing
 from poolhub.common.metrics import CHORES
 from settlement.services.delivery import events_deliver
 
@@ -117,7 +117,7 @@ class Worker:
         return bool(self._client.set(PREFIX + chore.name, self._name, nx=True, px=round(chore.period_s * 1000)))
 
     def _run(self, chore: Chore, stop: threading.Event) -> None:
-        with bound_contextvars(chore=chore.name):
+        with bound_contextvars(chore=chore.name), tracing.span(f"chore {chore.name}"):
             self._try(chore, stop)
 
     def _try(self, chore: Chore, stop: threading.Event) -> None:
@@ -126,7 +126,8 @@ class Worker:
                 chore.run(stop=stop)
             else:
                 chore.run()
-        except Exception:  # the worker outlives whatever a chore meets, such as a database that is away
+        except Exception as error:  # the worker outlives whatever a chore meets, such as a database that is away
+            tracing.failed(error)
             CHORES.labels(chore=chore.name, outcome="failed").inc()
             if chore.name not in self._failing:
                 logger.exception("chore %s failed; it is tried again every %.0f s", chore.name, RETRY_S)

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -196,6 +197,18 @@ class Reader:
         """Addresses of other hubs by their names, like us=https://us.example.com."""
         return self._parse(name, "", values.hubs)
 
+    def collector(self, name: str, *, needs: str) -> str:
+        """The base address of an HTTP service, or empty; set, it needs a module that is not always installed."""
+
+        def parse(text: str) -> str:
+            if text and not values.BASE.fullmatch(text):
+                raise Absurd("it must be like http://127.0.0.1:4318, without a password, or empty")
+            if text and not _is_installed(needs):
+                raise Absurd("it needs the packages of requirements-otel.txt")
+            return text.rstrip("/")
+
+        return self._parse(name, "", parse)
+
     def redis(self, name: str) -> str:
         found = self._parse(name, "", lambda text: values.redis_url(text) if text else "")
         password = urlsplit(found).password or ""
@@ -227,3 +240,10 @@ def env_file(base: Path) -> Path | None:
     if named and not Path(named).is_file():
         stop("POOLHUB_ENV_FILE", f"there is no file {named}")
     return Path(named) if named else None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False

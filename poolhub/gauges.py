@@ -20,6 +20,7 @@ from market.selectors import feeds_standing
 from matching.reservations.runtime import get_ledger
 from miners.registry import runtime
 from miners.registry.records import State
+from miners.selectors import issuers_failing
 from poolhub import chores, multiproc
 from poolhub.common import clock
 from poolhub.common.errors import Unavailable
@@ -64,6 +65,7 @@ class PoolGauges(Collector):
             yield GaugeMetricFamily("poolhub_snapshot_age_seconds", age, value=age_s)
         yield from outbox_gauges(now)
         yield from feed_gauges(now)
+        yield from issuer_gauges()
         seen_at = chores.worker_seen_at() if settings.REDIS_URL else None
         if seen_at is not None:
             age = "Seconds since a worker has last looked at its chores; missing where none has for a minute"
@@ -89,6 +91,12 @@ def feed_gauges(now: float) -> Iterable[Metric]:
         oldest = 0.0 if found.oldest_at is None else max(0.0, now - found.oldest_at.timestamp())
         age = "Seconds since the price feed that answered longest ago did"
         yield GaugeMetricFamily("poolhub_market_oldest_seconds", age, value=oldest)
+
+
+def issuer_gauges() -> Iterable[Metric]:
+    with suppress(DatabaseError, PoolTimeout):
+        failing = "Issuers of manifests whose keys could not be fetched at the last try"
+        yield GaugeMetricFamily("poolhub_issuers_failing", failing, value=issuers_failing())
 
 
 def labelled(online: Mapping[str, int]) -> dict[str, int]:

@@ -15,6 +15,42 @@ from poolhub.common.auth import AdminSecretOrStaff, SharedSecret
 from poolhub.common.problems import PROBLEM_JSON
 from poolhub.common.schema import Problem, components, is_required, reference
 
+# what of an answer another request takes: (operation, statuses) -> [(name of the link, operation, parameters, body)]
+TOKEN = {"session_token": "$response.body#/session_token"}
+NAMED = {"miner_id": "$response.body#/miner_id"}
+GRANTED = {"reservation_id": "$response.body#/reservation/id"}
+FIRST = {"job_id": "$response.body#/job_id", "miner_id": "$response.body#/candidates/0/miner_id"}
+LINKS: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, dict[str, str], dict[str, str]]]] = {
+    ("miners_register_post", ("200", "201")): [
+        ("heartbeat", "miners_heartbeat_post", TOKEN, {}),
+        ("update", "miners_update_post", TOKEN, {}),
+        ("renew", "miners_lease_renew_get", TOKEN, {}),
+        ("standing", "miners_standing_get", TOKEN, {}),
+        ("logout", "miners_logout_post", TOKEN, {}),
+        ("show", "miners_one_get", NAMED, {}),
+        ("command", "miners_one_commands_post", NAMED, {}),
+    ],
+    ("miners_get", ("200",)): [
+        ("next_page", "miners_get", {"cursor": "$response.body#/next_cursor"}, {}),
+        ("show", "miners_one_get", {"miner_id": "$response.body#/results/0/miner_id"}, {}),
+    ],
+    ("match_post", ("200",)): [
+        ("renew_reservation", "reservations_one_renew_post", GRANTED, {}),
+        ("end_reservation", "reservations_one_delete", GRANTED, {}),
+        ("feedback", "feedback_post", {}, FIRST),
+        ("why_not", "match_why_not_post", {}, FIRST),
+    ],
+    ("reservations_one_renew_post", ("200",)): [
+        ("end_reservation", "reservations_one_delete", {"reservation_id": "$response.body#/id"}, {}),
+    ],
+    ("reservations_get", ("200",)): [
+        ("renew_reservation", "reservations_one_renew_post", {"reservation_id": "$response.body#/results/0/id"}, {}),
+    ],
+    ("settlements_get", ("200",)): [
+        ("next_page", "settlements_get", {"cursor": "$response.body#/next_cursor"}, {}),
+    ],
+}
+
 Endpoint = tuple[str, str, str, Callable[..., Any]]
 
 SESSION, SESSION_IN_QUERY, STAFF = "SessionToken", "SessionTokenInQuery", "StaffSession"
@@ -66,6 +102,7 @@ def add_types(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for path, methods in result["paths"].items():
         for method, operation in methods.items():
             add_common_problems(operation["responses"], reads_body=method == "post", names_one="{" in path)
+            add_links(operation)
             if "requestBody" in operation:
                 told = operation["requestBody"]
                 told["required"] = is_required(told["content"]["application/json"]["schema"]["$ref"])
@@ -78,6 +115,20 @@ def add_common_problems(responses: dict[str, Any], *, reads_body: bool, names_on
     for status in sorted(shared):
         told = {"schema": reference(Problem)}
         responses.setdefault(str(status), {"content": {PROBLEM_JSON: told}, "description": HTTPStatus(status).phrase})
+
+
+def add_links(operation: dict[str, Any]) -> None:
+    for (source, statuses), links in LINKS.items():
+        if operation["operationId"] == source:
+            for status in statuses:
+                operation["responses"][status]["links"] = {
+                    name: {
+                        "operationId": target,
+                        **({"parameters": parameters} if parameters else {}),
+                        **({"requestBody": body} if body else {}),
+                    }
+                    for name, target, parameters, body in links
+                }
 
 
 def _all(base: type[SharedSecret]) -> list[type[SharedSecret]]:

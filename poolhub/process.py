@@ -15,6 +15,7 @@ from django.db import DatabaseError, connection
 from psycopg_pool import PoolTimeout
 
 from miners.registry import runtime
+from poolhub import otel
 from poolhub.common.postgres import patience
 
 logger = logging.getLogger(__name__)
@@ -23,11 +24,12 @@ Message = MutableMapping[str, Any]
 
 
 def begin(*, serves: bool = True) -> None:
-    """Load the registry; where the database is away, the first request that needs it tries again.
+    """Load the registry; where the database is away, the first request that needs it tries again. Tracing begins.
 
     serves: requests wait here, which must not wait for a database that stands still.
     """
     patience.serve(impatient=serves)
+    otel.begin()
     try:
         runtime.get_registry()
     except (DatabaseError, PoolTimeout, OSError) as error:
@@ -41,6 +43,7 @@ def begin(*, serves: bool = True) -> None:
 
 def end() -> None:
     runtime.stop()
+    otel.end()
 
 
 def end_with_worker() -> None:

@@ -26,6 +26,10 @@ CSRF_TRUSTED_ORIGINS = read.origins("CSRF_TRUSTED_ORIGINS")
 LOG_LEVEL = read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = read.choice("LOG_FORMAT", "auto", ("auto", "text", "json"))
 LOG_JSON = LOG_FORMAT == "json" or (LOG_FORMAT == "auto" and POOLHUB_ENV == "production")
+OTEL_EXPORTER_OTLP_ENDPOINT = read.collector(
+    "OTEL_EXPORTER_OTLP_ENDPOINT", needs="opentelemetry.exporter.otlp.proto.http"
+)
+TRACE_SAMPLE = read.number("TRACE_SAMPLE", 0.1, low=0, high=1)
 
 # --- secrets
 SECRET_KEY = read.secret("SECRET_KEY", min_length=50)
@@ -209,6 +213,8 @@ MIDDLEWARE = [
     "poolhub.middleware.MeteredMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+if OTEL_EXPORTER_OTLP_ENDPOINT:
+    MIDDLEWARE.insert(1, "poolhub.otel.TracingMiddleware")  # right after the request's id
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -21,7 +21,7 @@ _NAME = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*"  # 
 _HOST_NAME = re.compile(_NAME)
 ORIGIN = re.compile(rf"https?://(\*\.)?({_NAME}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?")
 HUB = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_BASE = re.compile(rf"https?://({_NAME}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/[!-~]*)?")
+BASE = re.compile(rf"https?://({_NAME}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/[!-~]*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,4})?[smhd]")
 SECRET = re.compile(r"[!-+\--~]+")  # printable ASCII, no space, no comma
@@ -94,7 +94,7 @@ def hubs(text: str) -> dict[str, str]:
             raise Absurd(f"it must be like us=https://us.example.com, with names of a-z, 0-9 and -, not {pair!r}")
         if hub in found:
             raise Absurd(f"it names {hub} twice")
-        if not _BASE.fullmatch(url):
+        if not BASE.fullmatch(url):
             raise Absurd(f"the address of {hub} must be like https://us.example.com, without a password")
         found[hub] = url.rstrip("/")
     return found

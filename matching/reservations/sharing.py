@@ -5,6 +5,7 @@ Reservations are told by the store, in the step that makes, renews or ends them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -58,6 +59,10 @@ _reservations = msgspec.json.Decoder(ReservationEvent)
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class Unreadable(ValueError):
+    """Written by a version of the hub that this one does not understand, or broken: nothing of it is applied."""
+
+
 def join(ledger: Ledger, bus: Bus) -> None:
     """Have the ledger apply what other processes tell."""
     bus.on(JOB, lambda payload: apply_job(ledger, payload))
@@ -71,15 +76,15 @@ def job_payload(job_id: str, happened: Sequence[Happening]) -> bytes:
 
 
 def apply_job(ledger: Ledger, payload: bytes) -> Hold | None:
-    """The job's hold now."""
-    told = _jobs.decode(payload)
+    """The job's hold now. Raises Unreadable."""
+    told: JobEvent = _decoded(_jobs, payload)
     ledger.apply(told.job_id, [_happening_of(each) for each in told.happened])
     return ledger.hold_of(told.job_id)
 
 
 def apply_reservation(ledger: Ledger, payload: bytes) -> Reservation | None:
-    """The job's reservation now."""
-    told = _reservations.decode(payload)
+    """The job's reservation now. Raises Unreadable."""
+    told: ReservationEvent = _decoded(_reservations, payload)
     now = clock.now()
     if told.expires_at:
         made = Reservation(told.id, told.job_id, told.miner_id, told.ttl_ms, told.expires_at, told.revision)
@@ -87,6 +92,13 @@ def apply_reservation(ledger: Ledger, payload: bytes) -> Reservation | None:
     else:
         ledger.uncount(told.id, now=now)
     return ledger.reservation_of(told.job_id, now=now)
+
+
+def _decoded(decoder: Any, payload: bytes) -> Any:
+    try:
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # a text that is no UTF-8 is a ValueError
+        raise Unreadable(f"an event of {len(payload)} bytes cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,10 @@ def outrun(ledger: Ledger, registry: Registry, claims: Sequence[Claim], events: 
             if claim is not None and claim.miner_id in taken.values():
                 contested.append((claim, dict(taken)))
         elif event.kind in (JOB, RESERVATION):
-            slot = (apply_job if event.kind == JOB else apply_reservation)(ledger, event.payload)
+            try:
+                slot = (apply_job if event.kind == JOB else apply_reservation)(ledger, event.payload)
+            except Unreadable:  # which whoever reads the stream tells
+                continue
             if slot is not None:
                 taken[slot.job_id] = slot.miner_id
     lost = []

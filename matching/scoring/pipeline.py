@@ -8,6 +8,7 @@ from matching.scoring import explain, filtering, rank, scorers
 from matching.scoring.relaxations import relaxations
 from matching.scoring.types import Candidate, Failure, MatchResult, Query, WhyNot
 from miners.registry.store import Registry
+from poolhub.common.tracing import span
 
 
 def match(registry: Registry, query: Query, *, now: float) -> MatchResult:
@@ -17,12 +18,15 @@ def match(registry: Registry, query: Query, *, now: float) -> MatchResult:
 
 def match_refreshed(registry: Registry, query: Query, *, now: float) -> MatchResult:
     """The same where the registry was refreshed at this time already."""
-    filtered = filtering.apply(registry, query, now)
+    with span("filter"):
+        filtered = filtering.apply(registry, query, now)
     found: list[Candidate] = []
     if filtered.eligible:
-        terms = scorers.terms_of(registry, query, filtered.words)
-        ranked = rank.top_k(registry, query, terms, filtered.words, filtered.eligible, now)
-        found = explain.candidates(registry, ranked)
+        with span("score"):
+            terms = scorers.terms_of(registry, query, filtered.words)
+            ranked = rank.top_k(registry, query, terms, filtered.words, filtered.eligible, now)
+        with span("explain"):
+            found = explain.candidates(registry, ranked)
     result = explain.result(found, filtered)
     return replace(result, relaxations=relaxations(registry, query, now)) if query.full else result
 

@@ -185,7 +185,7 @@ def head_of(parts: Mapping[str, bytes]) -> Head:
         raise Refused("its head is broken")
     try:
         head = _head.decode(data[SUM.size :])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # a text that is no UTF-8 is a ValueError
         raise Refused(f"its head is of another form: {error}") from error
     if head.layout != LAYOUT:
         raise Refused("its columns are those of another version")
@@ -197,31 +197,46 @@ def restore(registry: Registry, parts: Mapping[str, bytes], *, now: float) -> He
     head = head_of(parts)
     with registry.lock:
         assert not registry.size, "only an empty registry is filled"
-        registry.make_room(head.size)
-        registry.set_stretch(head.stretch)
-        for segment in head.segments:
-            slots = _slots(segment, head.size)
-            rows = _Reader(head, slots, parts.get(f"rows {segment}", b""))
-            live = _Reader(head, slots, parts.get(f"live {segment}", b""))
-            for names, reader in ((ROW_COLUMNS, rows), (LIVE_COLUMNS, live)):
-                for name in names:
-                    getattr(registry.columns, name)[slots] = reader.array(DTYPES[name])
-            for name in FLAGS:
-                registry.states.put_rows(name, slots.start + np.flatnonzero(rows.array(np.dtype("?"))))
-            codes = rows.pieces(rows.array(np.dtype("u4")))
-            texts = rows.strings()
-            registry.take_names(texts.ids, texts.addrs, codes)
-        filling.hold_codes(registry, head.vocabulary)
-        registry.removed.update(head.removed)
-        for slot, windows in head.windows.items():
-            registry.prices.give(slot, windows)
-        for slot, hidden in head.hidden.items():
-            registry.attested.hide(slot, hidden)
-        registry.order.add_all(registry.slots, registry.slots, registry.columns.id_order)
-        taken = np.fromiter(registry.slots.values(), np.intp, len(registry.slots))
-        if len(taken):
-            filling.settle(registry, taken, now)
+        try:
+            _fill(registry, head, parts, now)
+        except (ArithmeticError, LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:
+            # its sums are right, and what they are of is not: another version, or whoever else writes to Redis
+            raise error if isinstance(error, Refused) else Refused(f"it makes no sense: {error!r:.200}") from error
     return head
+
+
+def _fill(registry: Registry, head: Head, parts: Mapping[str, bytes], now: float) -> None:
+    if head.size < 0 or not all(0 <= slot < head.size for slot in (*head.windows, *head.hidden)):
+        raise Refused("its head is of another form")
+    read = {
+        segment: [
+            _Reader(head, _slots(segment, head.size), parts.get(f"{kind} {segment}", b"")) for kind in ("rows", "live")
+        ]
+        for segment in head.segments
+    }  # all of them, before room is made for as many miners as the head says
+    registry.make_room(head.size)
+    registry.set_stretch(head.stretch)
+    for segment in head.segments:
+        slots = _slots(segment, head.size)
+        rows, live = read[segment]
+        for names, reader in ((ROW_COLUMNS, rows), (LIVE_COLUMNS, live)):
+            for name in names:
+                getattr(registry.columns, name)[slots] = reader.array(DTYPES[name])
+        for name in FLAGS:
+            registry.states.put_rows(name, slots.start + np.flatnonzero(rows.array(np.dtype("?"))))
+        codes = rows.pieces(rows.array(np.dtype("u4")))
+        texts = rows.strings()
+        registry.take_names(texts.ids, texts.addrs, codes)
+    filling.hold_codes(registry, head.vocabulary)
+    registry.removed.update(head.removed)
+    for slot, windows in head.windows.items():
+        registry.prices.give(slot, windows)
+    for slot, hidden in head.hidden.items():
+        registry.attested.hide(slot, hidden)
+    registry.order.add_all(registry.slots, registry.slots, registry.columns.id_order)
+    taken = np.fromiter(registry.slots.values(), np.intp, len(registry.slots))
+    if len(taken):
+        filling.settle(registry, taken, now)
 
 
 class _Reader:

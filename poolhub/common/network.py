@@ -67,7 +67,7 @@ def rate_key(address: str) -> str:
 @lru_cache(maxsize=4096)  # the same few callers come again and again
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        parsed = ip_address(text.strip())
+        parsed = ip_address(text.strip().partition("%")[0])  # without a zone, which may be any text
     except ValueError:
         return None
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None

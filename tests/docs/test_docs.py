@@ -208,7 +208,9 @@ def test_the_index_names_every_page() -> None:
     assert pages - named == {(ROOT / INDEX).resolve()}
 
 
-@pytest.mark.parametrize("file", ["requirements.in", "requirements-evm.in", "requirements-dev.in"])
+@pytest.mark.parametrize(
+    "file", ["requirements.in", "requirements-evm.in", "requirements-otel.in", "requirements-dev.in"]
+)
 def test_every_direct_dependency_has_its_reason(file: str) -> None:
     names = re.findall(r"^([a-z][\w-]*)", (ROOT / file).read_text(), re.MULTILINE)
     cells = " ".join(re.findall(r"^\| ([^|]+) \|", text_of(DEPENDENCIES), re.MULTILINE))

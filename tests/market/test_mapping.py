@@ -133,7 +133,12 @@ def test_too_many_rows_are_refused() -> None:
         read(b'{"data": {"offers": [' + b"1," * 50_000 + b"1]}}")
 
 
-@pytest.mark.parametrize("expression", ["a[", "]", "a b", "foo("])
+def test_an_expression_for_the_rows_that_fails_is_told() -> None:
+    with pytest.raises(BadFeed, match=r"'sort\(@\)' fails: JMESPathTypeError"):
+        one(GOOD, rows="sort(@)")
+
+
+@pytest.mark.parametrize("expression", ["a[", "]", "a b", "foo(", "!" * 2000 + "a", f"a[{'9' * 5000}]"])
 def test_what_is_no_jmespath_is_refused(expression) -> None:
     with pytest.raises(BadFeed, match="is no JMESPath"):
         one(GOOD, price=expression)

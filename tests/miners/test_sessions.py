@@ -14,7 +14,7 @@ def test_a_token_that_was_touched_is_none(spoil) -> None:
     assert sessions.token_read(spoil(sessions.token_issue("m1", 7))) is None
 
 
-@pytest.mark.parametrize("token", ["", ":", "/", "m1/7", "m1/7:", "é", "m1/x:sig", "\x00", "a" * 10_000])
+@pytest.mark.parametrize("token", ["", ":", "/", "m1/7", "m1/7:", "é", "m1/x:sig", "\x00", "\ud800:x", "a" * 10_000])
 def test_what_was_never_issued_is_none(token) -> None:
     assert sessions.token_read(token) is None
 

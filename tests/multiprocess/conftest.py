@@ -3,13 +3,21 @@ from collections.abc import Iterator
 import pytest
 
 from poolhub import devservers
+from tests.collector import Collector, running_collector
 from tests.multiprocess.cluster import RunningCluster, Worker, both_workers, running_cluster
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
-    """One for all tests that leave it running: use miner ids and regions of your own."""
-    with running_cluster(tmp_path_factory.mktemp("cluster"), ADMIN_ALLOWLIST="127.0.0.1") as hub:
+def collector() -> Iterator[Collector]:
+    with running_collector() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[RunningCluster]:
+    """One for all tests that leave it running: use miner ids and regions of your own. It traces everything."""
+    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "TRACE_SAMPLE": "1", "OTEL_BSP_SCHEDULE_DELAY": "500"}
+    with running_cluster(tmp_path_factory.mktemp("cluster"), ADMIN_ALLOWLIST="127.0.0.1", **traced) as hub:
         yield hub
 
 

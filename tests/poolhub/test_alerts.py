@@ -226,7 +226,9 @@ def test_an_alert_says_what_is_wrong_with_labels_that_it_has(exposed, name) -> N
     used = set(re.findall(r"\$labels\.(\w+)", " ".join(told.values())))
     assert used <= labels_of(ALERTS[name]["expr"], exposed)
     assert (
-        re.sub(r"\{\{ \$(labels\.\w+|value( \| humanize(Percentage)?)?) \}\}", "", " ".join(told.values())).count("{")
+        re.sub(
+            r"\{\{ \$(labels\.\w+|value( \| humanize(Percentage|Duration)?)?) \}\}", "", " ".join(told.values())
+        ).count("{")
         == 0
     )
 

@@ -109,6 +109,8 @@ ABSURD = {
     "CSRF_TRUSTED_ORIGINS": ("hub.example.com", "ftp://hub.example.com", "https://", "https://x/path", "https://a b"),
     "LOG_LEVEL": ("", "info", "TRACE"),
     "LOG_FORMAT": ("", "JSON", "logfmt"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "ftp://h", "http://", "http://u:hidden@h:4318", "http://h h"),
+    "TRACE_SAMPLE": (*NOT_NUMBERS, "-0.1", "1.1"),
     "DEBUG": ("", "perhaps", "2"),
     "SECRET_KEY": (*SECRETS, "x" * 49, f"{'x' * 50},{'y' * 50}"),
     "API_KEY_PEPPER": (*SECRETS, "x" * 31, f"{'x' * 32},{'y' * 32}"),

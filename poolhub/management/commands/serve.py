@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from miners.registry import runtime
-from poolhub import chores
+from poolhub import chores, otel
 from poolhub.common.postgres import patience
 from poolhub.management.migrated import require_migrated
 from poolhub.onlyone import AlreadyRunning, only_process
@@ -34,6 +34,7 @@ class Command(BaseCommand):
         from poolhub.server import HubServer, endpoint_of  # noqa: PLC0415
 
         patience.serve()
+        otel.begin()
         runtime.get_registry()  # loaded before anybody asks
         connection.close()
         endpoint = endpoint_of(settings.POOLHUB_HOST, settings.POOLHUB_PORT)
@@ -43,6 +44,7 @@ class Command(BaseCommand):
                 server.run()
         finally:
             runtime.stop()
+            otel.end()
         if server.failure is not None:
             raise CommandError(f"the hub cannot listen: {server.failure}")
 

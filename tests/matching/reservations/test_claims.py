@@ -139,6 +139,17 @@ def test_a_reservation_that_was_told_before_takes_the_slot_while_it_lives(proces
     assert one.lost(claim) == lost
 
 
+@pytest.mark.parametrize("payload", [b"\xc1", b"\x92\xa1\xff\x90", b'["j"]', b"[" * 5000, b'{"id":"\xff"}'])
+@pytest.mark.parametrize("kind", [b"job", b"reservation"])
+def test_an_event_that_cannot_be_read_is_passed_over(processes, server, kind, payload) -> None:
+    """By a newer version of the hub, for example: a match goes on as it would without."""
+    one, two, _ = processes
+    first, second = one.claim("a", "m1"), two.claim("b", "m1")
+    Redis.from_url(server.connection_url).xadd(EVENTS, {b"w": 0, b"n": 0, b"k": kind, b"p": payload})
+    assert one.lost(first) == []
+    assert two.lost(second) == ["b"]
+
+
 def test_a_batch_loses_what_others_had_and_keeps_the_rest(processes) -> None:
     one, two, _ = processes
     one.lost(one.claim("a", "m1"))

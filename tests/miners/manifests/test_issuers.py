@@ -13,6 +13,7 @@ from miners.models import Manifest, ManifestIssuer
 from miners.services.issuers import MAX_BYTES, RETRY_S, BadURL, issuer_save, keys_refresh, url_check
 from miners.services.manifests import manifests_revoke_of
 from poolhub.common import clock
+from poolhub.gauges import PoolGauges
 from tests.miners.builders import register, view
 from tests.miners.manifests.builders import NOW, claims, jwks, key, public, signed
 from tests.miners.manifests.issuing import fresh, issuer, reason_of, send
@@ -63,6 +64,23 @@ def test_keys_are_fetched_when_their_time_has_come_and_from_enabled_issuers_alon
     assert keys_refresh() == 0
     time.advance(1)
     assert keys_refresh() == 1
+
+
+def test_how_many_issuers_have_keys_that_cannot_be_fetched_is_a_gauge(site, time) -> None:
+    publishing(site)
+    publishing(site, name="off", issuer="off", enabled=False, fetch_error="the answer is 500")
+    site.answer = status(500)
+    keys_refresh()
+    assert failing_issuers() == 1.0
+    site.answer = giving(jwks())
+    time.advance(RETRY_S)
+    keys_refresh()
+    assert failing_issuers() == 0.0
+
+
+def failing_issuers() -> float:
+    (family,) = [each for each in PoolGauges().collect() if each.name == "poolhub_issuers_failing"]
+    return family.samples[0].value
 
 
 def test_a_key_that_a_token_names_and_that_is_not_here_is_looked_for_soon_but_not_all_the_time(

@@ -3,7 +3,9 @@
 import math
 from random import Random
 from typing import Any
+from zlib import crc32
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.population import population
 from miners.registry import snapshot
+from miners.registry.attested import Hidden
 from miners.registry.columns import COLUMNS, ROUGH
 from miners.registry.records import NOTHING_ATTESTED, Attested, PriceWindow, Report
 from miners.registry.snapshot import Head, Place, Refused
@@ -239,3 +242,29 @@ def test_a_version_with_other_columns_is_refused(monkeypatch) -> None:
     monkeypatch.undo()
     with pytest.raises(Refused, match="those of another version"):
         restored(older, NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        (snapshot.HEAD, lambda head: msgspec.structs.replace(head, size=-1)),
+        (snapshot.HEAD, lambda head: msgspec.structs.replace(head, size=2**62)),  # no room is made for them
+        (snapshot.HEAD, lambda head: msgspec.structs.replace(head, hidden={10**6: Hidden(NOTHING_ATTESTED, NOW)})),
+        (snapshot.HEAD, lambda head: msgspec.structs.replace(head, vocabulary=[])),
+        (snapshot.HEAD, lambda head: {**msgspec.structs.asdict(head), "removed": msgspec.Raw(b"\x91\xa1\xff")}),
+        ("rows 0", lambda data: (2**40).to_bytes(8, "little") + data[8:]),  # the first miner's primary key
+        ("rows 0", lambda data: (-1).to_bytes(8, "little", signed=True) + data[8:]),
+        ("rows 0", lambda data: data[:-5]),
+        ("rows 0", lambda data: data + b"x"),
+        ("live 0", lambda data: data[:-8]),
+    ],
+)
+def test_what_makes_no_sense_under_a_right_sum_is_refused(name, spoil) -> None:
+    if name == snapshot.HEAD:
+        part = snapshot._summed(msgspec.msgpack.encode(spoil(snapshot.head_of(PARTS))))
+    else:
+        layout, _, *about = snapshot.PART.unpack_from(PARTS[name])
+        data = spoil(PARTS[name][snapshot.PART.size :])
+        part = snapshot.PART.pack(layout, crc32(data), *about) + data
+    with pytest.raises(Refused):
+        restored({**PARTS, name: part}, NOW)
