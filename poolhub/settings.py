@@ -172,8 +172,7 @@ ROOT_URLCONF = "poolhub.urls"
 ASGI_APPLICATION = "poolhub.asgi.application"
 WSGI_APPLICATION = "poolhub.wsgi.application"
 INSTALLED_APPS = [
-    "daphne",  # first: it takes over runserver
-    "poolhub.apps.PoolhubConfig",
+    "poolhub.apps.PoolhubConfig",  # first: it takes over runserver
     "miners",
     "matching",
     "feedback",
