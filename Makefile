@@ -22,9 +22,10 @@ cluster: .venv/dev  ## a hub of many processes with its databases, as in product
 test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this starts by itself
 	@$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not once and not cluster and not browser" \
 	  > .test-servers.log 2>&1 & servers=$$!; \
-	{ $(PY) -m pytest -m "pure and not browser" && $(PY) -m pytest -m cluster; } > .test-once.log 2>&1 & once=$$!; \
+	{ $(PY) -m pytest -m "pure and not browser"; pure=$$?; $(PY) -m pytest -m cluster && [ $$pure -eq 0 ]; } \
+	  > .test-once.log 2>&1 & once=$$!; \
 	trap 'kill $$servers $$once' INT TERM; \
-	$(PY) -m pytest -m "not pure and not cluster and not browser"; embedded=$$?; \
+	$(PY) -m pytest -m "not pure and not servers and not cluster and not browser"; embedded=$$?; \
 	wait $$servers; servers=$$?; wait $$once; once=$$?; \
 	echo "--- on PostgreSQL and Valkey, at the same time"; cat .test-servers.log; \
 	echo "--- without storage, and with servers of their own"; cat .test-once.log; \
@@ -85,20 +86,20 @@ $(PY):
 
 .venv/runtime: requirements.txt | $(PY)
 	@echo "installing requirements.txt …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt | $(PY)
 	@echo "installing requirements-dev.txt …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@ .venv/runtime
 
 .venv/bench: requirements-bench.txt | .venv/runtime
 	@echo "installing requirements-bench.txt …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
 
 .venv/fuzz: requirements-fuzz.txt | .venv/dev
 	@echo "installing requirements-fuzz.txt …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
 	@touch $@

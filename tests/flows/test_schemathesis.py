@@ -23,6 +23,8 @@ from poolhub.openapi import document
 from tests.effort import PROFILE, effort
 from tests.hub import LiveHub
 
+pytestmark = pytest.mark.servers
+
 LENIENT = {
     # each request of a batch is refused on its own, and the answer as a whole is 200
     ("POST", "/v1/match/batch"): "negative_data_rejection",
@@ -112,7 +114,7 @@ def test_every_operation_does_as_its_description_says(case: schemathesis.Case, c
 
 
 FOLLOWED = settings(
-    effort(30, steps=10), derandomize=PROFILE != "thorough", print_blob=False, phases=[Phase.generate, Phase.shrink]
+    effort(50, steps=10), derandomize=PROFILE != "thorough", print_blob=False, phases=[Phase.generate, Phase.shrink]
 )
 LED_TO = {
     "POST /v1/miners/heartbeat", "POST /v1/miners/update", "GET /v1/miners/lease/renew", "POST /v1/miners/logout",

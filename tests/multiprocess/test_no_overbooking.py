@@ -154,6 +154,7 @@ def test_a_store_that_checks_and_then_acts_is_caught(server, tmp_path) -> None:
     assert any(done.most[miner_id] > slots for miner_id, slots in SLOTS.items())
 
 
+@pytest.mark.servers
 def test_no_slot_is_held_for_two_jobs_at_once(server, tmp_path) -> None:
     attempts = 500 * TIMES[PROFILE]
     with hub_environment(server) as env:
@@ -163,6 +164,7 @@ def test_no_slot_is_held_for_two_jobs_at_once(server, tmp_path) -> None:
     assert done.total("full") > attempts / 2  # there was a race
 
 
+@pytest.mark.servers
 def test_the_hub_never_gives_more_than_there_is_though_redis_loses_everything_again_and_again(server, tmp_path) -> None:
     """Flushed, without its scripts, killed, and with an older snapshot brought back, each some times a race."""
     losses = 0

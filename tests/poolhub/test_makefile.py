@@ -36,5 +36,5 @@ def test_the_commands_call_modules_and_files_that_are_there(command) -> None:
 
 
 def test_ci_calls_the_same_commands() -> None:
-    called = re.findall(r"^make ([a-z-]+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-    assert called == ["check", "test", "test-browser"]
+    called = re.findall(r"^make ([a-z-]+)\b", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert called == ["check", "test-browser", "test"]

@@ -23,7 +23,7 @@ from tests.matching.builders import COORDINATOR
 from tests.settlement.builders import completed, event, miner
 from tests.settlement.evm import KEY, PAYER, SUPPLY, Node, running_node, token_code
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once]
 
 ALICE, BOB = "0x52908400098527886E0F7030069857D2E4169EE7", "0x8617E340B3D01FA5F11F306F4090FD50E238070D"
 QUARTER = 25 * 10**16  # 0.25 of a token with 18 decimals
