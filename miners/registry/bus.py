@@ -60,6 +60,7 @@ logger = logging.getLogger(__name__)
 BLOCK_MS = 500
 CATCH_UP_S = 0.25
 READ_COUNT = 500
+AT_ONCE = 50  # events that are applied without anybody in between
 REST_S = 1.0  # how long requests do without a Redis that failed
 LONG_PAUSE_S = KEEP_REPORTS_MS / 2000  # a process stopped for longer may have missed what is no longer there
 RECOVER_PAUSE_S = 1.0
@@ -344,11 +345,13 @@ class Bus(Publisher):
             logger.warning("the bus is away at the start: %s", error)
 
     def _apply_events(self, entries: Sequence[tuple[StreamId, dict[bytes, bytes]]]) -> None:
-        for position, fields in entries:
-            try:
-                self._apply_event(fields)
-            finally:  # one that cannot be applied is passed over
-                self._positions[EVENTS] = position
+        for begin in range(0, len(entries), AT_ONCE):
+            with self._registry.lock:  # once for many: where others hold it long, it would be waited for at each
+                for position, fields in entries[begin : begin + AT_ONCE]:
+                    try:
+                        self._apply_event(fields)
+                    finally:  # one that cannot be applied is passed over
+                        self._positions[EVENTS] = position
 
     def _apply_event(self, fields: dict[bytes, bytes]) -> None:
         writer, number = int(fields[b"w"]), int(fields[b"n"])

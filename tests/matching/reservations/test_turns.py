@@ -1,6 +1,7 @@
 """A store that is slow keeps reservations waiting, for a while, and nobody else."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,6 +50,20 @@ def test_who_waits_too_long_for_a_turn_is_refused_and_matches_go_on(client) -> N
             assert (told["status"], told["code"]) == (503, "unavailable")
         assert first(client, "j3") == "a"
     assert reserve(client, "j1")["miner_id"] == "a"
+
+
+def test_after_a_long_turn_the_registry_is_free_for_as_long(registry, monkeypatch) -> None:
+    monkeypatch.setattr(turns, "WAIT_S", 10.0)
+    with turn(), registry.lock:
+        threading.Event().wait(0.2)  # as long as a slow store takes
+    ended, took_s = time.monotonic(), []
+    with turn():
+        took_s.append(time.monotonic() - ended)
+        with turn():  # within one's own
+            pass
+    with turn():
+        took_s.append(time.monotonic() - ended)
+    assert 0.15 < took_s[0] < took_s[1]
 
 
 def test_a_hold_is_accepted_and_ended_though_the_store_is_slow(client) -> None:
