@@ -20,12 +20,12 @@ cluster: .venv/dev  ## a hub of many processes with its databases, as in product
 	@exec $(PY) manage.py cluster
 
 test: .venv/dev  ## all tests, on SQLite and on PostgreSQL + Valkey, which this starts by itself
-	@$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not once and not cluster and not browser" \
+	@$(PY) -m tests.servers $(PY) -m pytest -m "not pure and not once and not cluster and not browser and not bench" \
 	  > .test-servers.log 2>&1 & servers=$$!; \
-	{ $(PY) -m pytest -m "pure and not browser"; pure=$$?; $(PY) -m pytest -m cluster && [ $$pure -eq 0 ]; } \
+	{ $(PY) -m pytest -m "pure and not bench"; pure=$$?; $(PY) -m pytest -m cluster && [ $$pure -eq 0 ]; } \
 	  > .test-once.log 2>&1 & once=$$!; \
 	trap 'kill $$servers $$once' INT TERM; \
-	$(PY) -m pytest -m "not pure and not servers and not cluster and not browser"; embedded=$$?; \
+	$(PY) -m pytest -m "not pure and not servers and not cluster and not browser and not bench"; embedded=$$?; \
 	wait $$servers; servers=$$?; wait $$once; once=$$?; \
 	echo "--- on PostgreSQL and Valkey, at the same time"; cat .test-servers.log; \
 	echo "--- without storage, and with servers of their own"; cat .test-once.log; \
@@ -59,7 +59,8 @@ check-security: .venv/dev  ## bandit, secrets in the repository, known vulnerabi
 fuzz: .venv/fuzz  ## every decoder of bytes from outside, guided by coverage, for FUZZ_S seconds each (default 20)
 	$(PY) -m tests.fuzz $(FUZZ_S)
 
-bench: .venv/bench  ## the benchmarks, each beside its reference; results go to benchmarks/results/
+bench: .venv/dev .venv/bench  ## the benchmarks, each beside its reference; results go to benchmarks/results/
+	$(PY) -m pytest -m bench
 	$(PY) -m benchmarks
 
 load: .venv/bench  ## a whole hub under load for 15 minutes, then beyond what it can do; needs nginx and a quiet machine

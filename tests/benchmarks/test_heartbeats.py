@@ -16,6 +16,7 @@ pytestmark = pytest.mark.pure
 MINERS = 20
 
 
+@pytest.mark.bench
 @pytest.mark.parametrize("server", heartbeats.SERVERS)
 def test_each_server_acknowledges_and_applies_all_that_a_crowd_sends(server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "SETTLE_S", 0.0)

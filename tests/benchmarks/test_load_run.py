@@ -5,7 +5,7 @@ import pytest
 from benchmarks import load
 from tests.benchmarks.options import options
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.bench
 
 
 def test_a_short_run_has_done_what_it_tells() -> None:

@@ -8,6 +8,7 @@ from tests.benchmarks.options import options
 pytestmark = pytest.mark.pure
 
 
+@pytest.mark.bench
 def test_writer_and_reader_hold_the_same_after_a_short_run_in_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicas, "QUICK_RATES", (500,))
     monkeypatch.setattr(replicas, "QUICK_SECONDS", 0.3)

@@ -9,6 +9,7 @@ from tests.benchmarks.options import options
 pytestmark = pytest.mark.pure
 
 
+@pytest.mark.bench
 def test_a_short_run_grants_on_every_path_and_counts_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, count in (("CONTENDED", 400), ("FREE", 400), ("HUB_ATTEMPTS", 40), ("HUB_MINERS", 50)):
         monkeypatch.setattr(reservations, f"QUICK_{name}", count)

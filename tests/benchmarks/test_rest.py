@@ -46,6 +46,7 @@ def answering(answer: bytes) -> Iterator[int]:
             thread.join()
 
 
+@pytest.mark.bench
 def test_a_short_run_has_done_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "QUICK_TURNS", 1)
     monkeypatch.setattr(rest, "QUICK_SECONDS", 0.1)

@@ -9,6 +9,7 @@ pytestmark = pytest.mark.pure
 MINERS = 300
 
 
+@pytest.mark.bench
 def test_every_way_leads_to_the_same_registry_and_the_snapshot_s_cost_is_told() -> None:
     result = start.run(options(start, "--quick", "--miners", str(MINERS), "--storages", "sqlite"))
     (found,) = result["runs"]

@@ -9,6 +9,7 @@ from tests.benchmarks.options import options
 pytestmark = pytest.mark.pure
 
 
+@pytest.mark.bench
 def test_a_short_run_has_done_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "QUICK_HEARTBEATS_S", 100)
     monkeypatch.setattr(stream, "SUSTAINED", 0.5)  # of a machine that does much else
