@@ -1,6 +1,8 @@
 # One command a task; CI calls the same ones.
 PYTHON ?= python3
 PY := .venv/bin/python
+# processes are started by the hundred: each would compile everything anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve cluster test test-browser chaos load screenshots check check-code check-security fuzz bench lock format clean
@@ -87,20 +89,20 @@ $(PY):
 
 .venv/runtime: requirements.txt | $(PY)
 	@echo "installing requirements.txt …"
-	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt | $(PY)
 	@echo "installing requirements-dev.txt …"
-	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@ .venv/runtime
 
 .venv/bench: requirements-bench.txt | .venv/runtime
 	@echo "installing requirements-bench.txt …"
-	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
 
 .venv/fuzz: requirements-fuzz.txt | .venv/dev
 	@echo "installing requirements-fuzz.txt …"
-	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
 	@touch $@
