@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT
+from poolhub import parts
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 STOP_LIMIT_S = 20
@@ -121,3 +124,22 @@ def processor_s(pid: int) -> float:
 
 def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def free_ports() -> parts.Ports:
+    """Ports as a cluster lays them out, none of them taken, below those that the system gives to clients."""
+    while True:
+        ports = parts.ports_from(random.randrange(12_000, 32_000))
+        if all(is_free(port) for port in (ports.rest, *ports.sockets, ports.nginx)):
+            return ports
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -13,7 +13,6 @@ from typing import Any
 
 from django.conf import settings
 
-from poolhub import parts
 from poolhub.bodylimit import read_to_its_end
 from poolhub.common.codec import encode
 from poolhub.common.errors import Overloaded, problem
@@ -24,7 +23,6 @@ from poolhub.common.requestid import HEADER, request_id_from
 WORKING = 8  # more threads of one Python only get into each other's way
 WAITING = 200  # a coordinator may ask many at once; that takes a second
 MATCHES_WAITING = 160
-SPARE = parts.REST_THREADS - WORKING - WAITING  # threads that refuse, and answer for health
 MATCHES = "/v1/match"
 FREE = ("/v1/health", "/health", "/v1/metrics")
 

@@ -1,9 +1,7 @@
 """A whole hub as in production on this machine, `manage.py cluster`, and what can be seen of it from outside."""
 
 import json
-import random
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +14,7 @@ import httpx
 import psycopg
 from redis import Redis
 
-from benchmarks.processes import hub_environment, processor_s, running
+from benchmarks.processes import free_ports, hub_environment, processor_s, running
 from poolhub import devservers, nginx, parts
 
 START_LIMIT_S = 120
@@ -135,7 +133,7 @@ def running_hub(folder: Path, *, first_port: int | None = None, **changes: str) 
     """Started and healthy; PostgreSQL writes to the disk before it answers, as in production."""
     with ExitStack() as stack:
         found = stack.enter_context(devservers.beside("postgres", "valkey", kept_in=folder))
-        ports = parts.ports_from(first_port or free_ports())
+        ports = parts.ports_from(first_port) if first_port else free_ports()
         env = hub_environment(
             found["postgres"],
             REDIS_URL=found["valkey"],
@@ -153,24 +151,6 @@ def running_hub(folder: Path, *, first_port: int | None = None, **changes: str) 
                 raise RuntimeError(f"the cluster did not start:\n{log.read_text()}")
             time.sleep(0.1)
         yield Hub(ports, env, process.pid, folder)
-
-
-def free_ports() -> int:
-    """The first of those that a cluster takes, below those that the system gives to clients."""
-    while True:
-        ports = parts.ports_from(random.randrange(12_000, 32_000))
-        if all(is_free(port) for port in (ports.rest, *ports.sockets, ports.nginx)):
-            return ports.rest
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def own_mb(pid: int) -> float:

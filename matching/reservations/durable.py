@@ -50,7 +50,8 @@ def job_settle(*, job_id: str, miner_id: str, outcome: Outcome, ended: Sequence[
     Raises nothing while the store is away: what was told is stored, and the slots are freed as soon as it is back.
     """
     try:
-        released = once_filled(partial(_settle, job_id, miner_id, outcome))
+        settle = partial(get_ledger().settle, job_id, miner_id, outcome, now=clock.now(), turn=turn)
+        released = once_filled(settle)
         if released is not None and released.id not in ended:  # it was being written when the database was asked
             reservations_end([released.id])
         for reservation_id in ended:
@@ -73,14 +74,6 @@ def _kept(each: Reservation, *, ended: bool) -> Reservation | None:
         each, ended = held, held.id in reservations_write([held])
     _release(each.id)
     return None
-
-
-def _settle(job_id: str, miner_id: str, outcome: Outcome) -> Reservation | None:
-    get_ledger().settle_hold(job_id, miner_id, outcome, now=clock.now())
-    if outcome is Outcome.ACCEPTED:
-        return None
-    with turn():
-        return get_ledger().settle_reservation(job_id, miner_id, outcome, now=clock.now())
 
 
 def _release(reservation_id: str) -> None:

@@ -12,7 +12,7 @@ order. Reservations are decided by the store alone; here they are counted, in th
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count as counting
 
 from matching.reservations.base import Place, Reservation, ReservationStore
@@ -125,23 +125,27 @@ class Ledger:
         with self._registry.lock:
             return self._store.live(now=now)
 
-    def settle(self, job_id: str, miner_id: str, outcome: Outcome, *, now: float) -> Reservation | None:
-        """What feedback does to the job's hold and reservation (contract, sections 5 and 6); the one that it ends."""
-        self.settle_hold(job_id, miner_id, outcome, now=now)  # first: the store may be away
-        return self.settle_reservation(job_id, miner_id, outcome, now=now)
+    def settle(
+        self,
+        job_id: str,
+        miner_id: str,
+        outcome: Outcome,
+        *,
+        now: float,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Reservation | None:
+        """What feedback does to the job's hold and reservation (contract, sections 5 and 6); the one that it ends.
 
-    def settle_hold(self, job_id: str, miner_id: str, outcome: Outcome, *, now: float) -> None:
-        """The first half of it, for which the store is not asked."""
+        turn: what has to be held while the store is asked. The hold comes first: the store may be away.
+        """
         with self._registry.lock:
             self.expire(now)
             # told even where no hold is known here: the process that gave it may be another one
             if self._tell is not None or self.hold_of(job_id) is not None:
                 self._happen(job_id, Told(self._stamped(now), miner_id, outcome, now + self._job_ttl_s))
-
-    def settle_reservation(self, job_id: str, miner_id: str, outcome: Outcome, *, now: float) -> Reservation | None:
         if outcome is Outcome.ACCEPTED:
             return None
-        with self._registry.lock:
+        with turn(), self._registry.lock:
             reservation = self._store.of_job(job_id, now=now)
             if reservation is None or (outcome is Outcome.REJECTED and reservation.miner_id != miner_id):
                 return None

@@ -27,8 +27,9 @@ class _Turns:
         if not self._lock.acquire(timeout=WAIT_S):
             raise Unavailable("Reservations take long at the moment. Try again.")
         try:
-            if not self._depth:
-                time.sleep(max(0.0, self._rests_until - time.monotonic()))
+            rest_s = self._rests_until - time.monotonic()
+            if rest_s > 0 and not self._depth:
+                time.sleep(rest_s)
             self._depth += 1
             begun = time.monotonic()
             try:

@@ -2,9 +2,7 @@
 
 import http.client
 import json
-import random
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
+from benchmarks.processes import free_ports
 from poolhub import nginx, parts
 from tests.hub import ROOT, LiveHub, hub_environment
 from tests.nginx import MISSING
@@ -153,25 +152,6 @@ def command_of(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text()
     return ""
-
-
-def free_ports() -> parts.Ports:
-    """Ports as a cluster lays them out, none of them taken, below those that the system gives to clients."""
-    while True:
-        ports = parts.ports_from(random.randrange(12_000, 32_000))
-        if all(is_free(port) for port in (ports.rest, *ports.sockets, ports.nginx)):
-            return ports
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens there."""
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 @contextmanager

@@ -14,14 +14,13 @@ import psycopg
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.processes import free_ports, is_free
 from poolhub import parts
 from tests.hub import ROOT, hub_environment
 from tests.multiprocess.cluster import (
     Worker,
     both_workers,
     child_with,
-    free_ports,
-    is_free,
     owner,
     running_cluster,
 )

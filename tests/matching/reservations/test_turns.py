@@ -1,7 +1,6 @@
 """A store that is slow keeps reservations waiting, for a while, and nobody else."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -52,18 +51,36 @@ def test_who_waits_too_long_for_a_turn_is_refused_and_matches_go_on(client) -> N
     assert reserve(client, "j1")["miner_id"] == "a"
 
 
-def test_after_a_long_turn_the_registry_is_free_for_as_long(registry, monkeypatch) -> None:
-    monkeypatch.setattr(turns, "WAIT_S", 10.0)
-    with turn(), registry.lock:
-        threading.Event().wait(0.2)  # as long as a slow store takes
-    ended, took_s = time.monotonic(), []
+class Moments:
+    """In place of the module `time`: it goes on when it is told to, and notes who sleeps."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = 1000.0, []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(round(seconds, 6))
+        self.now += seconds
+
+
+def test_after_a_long_turn_the_next_one_comes_as_much_later(monkeypatch) -> None:
+    moments = Moments()
+    monkeypatch.setattr(turns, "time", moments)
+    monkeypatch.setattr(turns, "_turns", turns._Turns())
+    for took_s in (0.2, 5.0, 0.04, 0.0):  # a slow store, one that is slower still, and quick ones
+        with turn():
+            moments.now += took_s
+            with turn():  # within one's own
+                pass
+    assert moments.slept == [0.2, turns.MAX_REST_S]
     with turn():
-        took_s.append(time.monotonic() - ended)
-        with turn():  # within one's own
-            pass
+        moments.now += 0.2
+    moments.now += 0.15
     with turn():
-        took_s.append(time.monotonic() - ended)
-    assert 0.15 < took_s[0] < took_s[1]
+        pass
+    assert moments.slept[2:] == [0.05]
 
 
 def test_a_hold_is_accepted_and_ended_though_the_store_is_slow(client) -> None:
